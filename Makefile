@@ -1,0 +1,77 @@
+# MCP Gateway. `make` or `make help` lists what can be made.
+
+# The port that `make run` serves MCP on.
+GATEWAY_LOCAL_PORT_HTTP_MCP ?= 8888
+# A configuration file for `make run`; without one it starts two example servers.
+CONFIG ?=
+# More flags for `go test` in `make test` and `make test-unit`, such as -v or -run=Name.
+TEST_FLAGS ?=
+# How long `make fuzz` spends on each target.
+FUZZTIME ?= 30s
+# Flags for `make bench`.
+BENCH_FLAGS ?=
+# How often `make bench-go` repeats each benchmark, and an older result to compare with.
+BENCH_COUNT ?= 6
+BENCH_OLD ?=
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# Without -buildvcs, which fails where git distrusts the folder's owner; the version comes by -ldflags.
+GO_BUILD = go build -trimpath -buildvcs=false
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+.PHONY: help
+help: ## List the targets
+	@echo 'Usage: make TARGET [NAME=VALUE...]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo 'What is fetched once is kept in $$HOME/.cache/mcp-gateway; MCP_GATEWAY_CACHE names another folder.'
+
+.PHONY: build
+build: ## Build bin/mcp-broker-router and bin/example-server
+	$(GO_BUILD) -ldflags '-X main.version=$(VERSION)' -o bin/mcp-broker-router ./cmd/mcp-broker-router
+	$(GO_BUILD) -o bin/example-server ./examples/servers
+
+.PHONY: run
+run: build ## Run the gateway with Envoy on 127.0.0.1: [CONFIG=file.yaml] [GATEWAY_LOCAL_PORT_HTTP_MCP=8888]
+	@$(GO_BUILD) -o bin/foreground ./hack/foreground
+	@envoy="$$(hack/envoy.sh)" && exec bin/foreground bin/mcp-broker-router standalone --envoy "$$envoy" \
+	  --port '$(GATEWAY_LOCAL_PORT_HTTP_MCP)' $(if $(CONFIG),--mcp-gateway-config '$(CONFIG)',--example-servers bin/example-server)
+
+.PHONY: test
+test: build ## Run every test: vet, unit tests with the race detector, real Envoy and MCP servers, conformance
+	@TEST_FLAGS='$(TEST_FLAGS)' hack/test.sh
+
+.PHONY: test-unit
+test-unit: ## Run the tests that need nothing but Go
+	go test $(TEST_FLAGS) $$(go list ./... | grep -v /e2e)
+
+.PHONY: check
+check: ## Generate, format, lint and vet, then fail if that changed a file
+	@hack/check.sh
+
+.PHONY: fmt
+fmt: ## Format the Go code
+	@linter="$$(hack/tool.sh golangci-lint)" && "$$linter" fmt
+
+.PHONY: lint
+lint: ## Run golangci-lint, and shellcheck where it is installed
+	@hack/lint.sh
+
+.PHONY: bench
+bench: build ## Measure the gateway against a direct call and a plain Envoy: [BENCH_FLAGS=...]
+	@envoy="$$(hack/envoy.sh)" && ENVOY_BIN="$$envoy" go run ./hack/bench $(BENCH_FLAGS)
+
+.PHONY: bench-go
+bench-go: ## Run the Go benchmarks: [BENCH_COUNT=6] [BENCH_OLD=older/bench.txt to compare with]
+	@hack/bench-go.sh '$(BENCH_COUNT)' '$(BENCH_OLD)'
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target in turn: [FUZZTIME=30s]
+	@hack/fuzz.sh '$(FUZZTIME)'
+
+.PHONY: clean
+clean: ## Remove what was built here (not the cache)
+	rm -rf bin coverage.out

@@ -1,0 +1,84 @@
+# shellcheck shell=bash
+# Sourced by the scripts in this folder, which fetch or build one real part each and print where it is.
+# Their contract: the result goes to stdout, everything else to stderr; a second run needs no network; two at once
+# do no harm, since a part is put together in a staging folder and renamed into place whole.
+
+set -euo pipefail
+
+# shellcheck disable=SC2034 # for the scripts that source this
+HACK_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+CACHE_DIR=${MCP_GATEWAY_CACHE:-${HOME:?"is not set: set it, or MCP_GATEWAY_CACHE"}/.cache/mcp-gateway}
+
+log() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
+
+die() {
+  log "error: $*"
+  exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# abspath FILE: FILE as an absolute path; a bare command name is looked up on the PATH.
+abspath() {
+  local file=$1
+  [[ $file == */* ]] || file=$(command -v "$file") || return 1
+  [[ -e $file ]] || return 1
+  printf '%s/%s\n' "$(cd "$(dirname "$file")" && pwd)" "$(basename "$file")"
+}
+
+# sha256 FILE...: one short key for the contents of all the files.
+sha256() {
+  if have sha256sum; then cat "$@" | sha256sum | cut -c1-16; else cat "$@" | shasum -a 256 | cut -c1-16; fi
+}
+
+# lock NAME: held until the script ends, so that of two runs one fetches and the other finds the result.
+# Where there is no flock (macOS) both fetch, and the renames keep that harmless.
+lock() {
+  mkdir -p "$CACHE_DIR/locks" || die "cannot create the cache \"$CACHE_DIR\": set MCP_GATEWAY_CACHE to a folder that can be written"
+  have flock || return 0
+  exec 9>"$CACHE_DIR/locks/$1"
+  flock -n 9 && return 0
+  log "waiting for another run that prepares $1"
+  flock 9
+}
+
+# stage: after lock, sets STAGE to a fresh folder in the cache, removed when the script ends.
+stage() {
+  STAGE=$(mktemp -d "$CACHE_DIR/.staging.XXXXXX")
+  trap 'rm -rf "$STAGE"' EXIT
+}
+
+# publish FROM TO: renames FROM into place; a folder stays as it is where another run was faster.
+publish() {
+  mkdir -p "$(dirname "$2")"
+  [[ -d $2 ]] || mv -f "$1" "$2"
+}
+
+# install_npm NAME: sets NPM_DIR to a folder with the packages that hack/npm/NAME/package-lock.json pins, installed once.
+install_npm() {
+  local name=$1 from=$HACK_DIR/npm/$1
+  NPM_DIR=$CACHE_DIR/npm/$name-$(sha256 "$from/package.json" "$from/package-lock.json")
+  [[ ! -d $NPM_DIR ]] || return 0
+  lock "npm-$name"
+  [[ ! -d $NPM_DIR ]] || return 0
+  have npm || die "\"$name\" is fetched with npm, which is not on the PATH: install Node.js 22 or newer with npm"
+  stage
+  log "installing \"$name\" with npm (once) to \"$NPM_DIR\""
+  cp "$from/package.json" "$from/package-lock.json" "$STAGE/"
+  (cd "$STAGE" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier >&2) ||
+    die "npm could not install \"$name\" (its words are above): check the network, the proxy and npm's registry setting"
+  publish "$STAGE" "$NPM_DIR"
+}
+
+# npm_command NAME SCRIPT: prints the path of a command that runs the SCRIPT of an installed package with a Node that fits.
+npm_command() {
+  local node
+  node=$("$HACK_DIR/node.sh")
+  install_npm "$1"
+  local command=$NPM_DIR/$1
+  # Written on every run, since the Node that fits may be another one by now.
+  printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$node" "$NPM_DIR/node_modules/$2" >"$command.$$"
+  chmod 755 "$command.$$"
+  mv -f "$command.$$" "$command"
+  printf '%s\n' "$command"
+}

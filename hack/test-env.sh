@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Fetches all that the end-to-end tests need and prints it as "export NAME=PATH" lines, for: eval "$(hack/test-env.sh)"
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# export_path NAME PATH
+export_path() { printf 'export %s=%q\n' "$1" "$2"; }
+
+main() {
+  local envoy node conformance everything servers
+  envoy=$("$HACK_DIR/envoy.sh")
+  node=$("$HACK_DIR/node.sh")
+  conformance=$("$HACK_DIR/conformance.sh")
+  everything=$("$HACK_DIR/server-everything.sh")
+  servers=$("$HACK_DIR/go-servers.sh")
+  export_path ENVOY_BIN "$envoy"
+  export_path NODE_BIN "$node"
+  export_path CONFORMANCE_BIN "$conformance"
+  export_path SERVER_EVERYTHING_BIN "$everything"
+  export_path GO_SDK_SERVER_BIN "$servers/go-sdk-everything-server"
+  export_path MCP_GO_SERVER_BIN "$servers/mcp-go-conformance-server"
+}
+
+main

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# tool.sh NAME: prints the path of a development tool, built once from the version in hack/tools/go.mod.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+readonly module=$HACK_DIR/tools
+
+main() {
+  local name=${1:-} package repo version target
+  case $name in
+  golangci-lint) repo=github.com/golangci/golangci-lint/v2 package=$repo/cmd/golangci-lint ;;
+  benchstat) repo=golang.org/x/perf package=$repo/cmd/benchstat ;;
+  *) die "unknown tool \"$name\": golangci-lint or benchstat" ;;
+  esac
+  have go || die "Go is not on the PATH: install Go 1.26 or newer"
+  version=$(awk -v repo="$repo" '$1 == repo { print $2 }' "$module/go.mod")
+  # The Go version is part of the name, because a linter built with an older Go refuses newer code.
+  target=$CACHE_DIR/bin/$name-$version-$(go env GOVERSION)
+  if [[ ! -x $target ]]; then
+    lock "tool-$name"
+    if [[ ! -x $target ]]; then
+      stage
+      log "building \"$name\" $version (once; golangci-lint takes some minutes)"
+      nice go build -C "$module" -trimpath -o "$STAGE/$name" "$package" >&2 || die "could not build \"$name\" (Go's words are above)"
+      publish "$STAGE/$name" "$target"
+    fi
+  fi
+  printf '%s\n' "$target"
+}
+
+main "$@"
