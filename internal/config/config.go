@@ -1,0 +1,115 @@
+package config
+
+import (
+	"net"
+	"reflect"
+	"strconv"
+	"time"
+)
+
+// DefaultTimeout is the time that one call may take where the file says nothing.
+const DefaultTimeout = 5 * time.Minute
+
+// DefaultPath is the path of a server whose URL has none.
+const DefaultPath = "/mcp"
+
+// Config is a whole valid configuration. It is shared between goroutines: nobody modifies it, or anything it points to.
+type Config struct {
+	// Servers stand in the order of the file, which decides who keeps a name that two would give.
+	Servers []Server
+}
+
+// Server is one MCP server behind the gateway, with every default filled in.
+type Server struct {
+	// Name is a DNS label, or two as "namespace/name".
+	Name string
+
+	// Scheme is "http" or "https".
+	Scheme string
+	// Host is a lower-case host name or an IP address; an IPv6 address has no brackets.
+	Host string
+	Port uint16
+	// Path is as the server gets it, percent-encoded, with its leading slash.
+	Path string
+	// Hostname is the :authority that the server gets.
+	Hostname string
+
+	Enabled    bool
+	ToolPrefix string
+	// URIPrefix says that this server's resource URIs carry the server's name.
+	URIPrefix bool
+
+	// Headers are sent with every request, in order of their lower-case names.
+	Headers []Header
+	// Credential is nil for a server that needs none.
+	Credential *Credential
+
+	// Timeout is that of one call; zero means none.
+	Timeout time.Duration
+	// ToolTimeouts holds the calls that differ, by the server's own tool name.
+	ToolTimeouts map[string]time.Duration
+
+	// TLS is nil for http and never nil for https.
+	TLS *TLS
+}
+
+// Header is a request header with a value that is not secret. Its name is in lower case.
+type Header struct {
+	Name  string
+	Value string
+}
+
+// Credential is what a server gets in one request header, and where it was found.
+type Credential struct {
+	// Header is in lower case.
+	Header string
+	// Prefix stands before the value, with its trailing space, as in "Bearer ".
+	Prefix string
+	// Value is empty when the server is disabled.
+	Value Secret
+	// Env or File, whichever is set, names the source; File is resolved against the configuration file's folder.
+	Env  string
+	File string
+}
+
+// TLS tells how a server's certificate is verified. There is no way to leave that out.
+type TLS struct {
+	// ServerName is what the certificate must be for.
+	ServerName string
+	// CAFile is resolved against the configuration file's folder; empty means the system's roots.
+	CAFile string
+	// CA holds the certificates of CAFile as PEM and nothing else of it; it is empty when the server is disabled.
+	CA []byte
+}
+
+// Address is the server's "host:port".
+func (s *Server) Address() string {
+	return net.JoinHostPort(s.Host, strconv.Itoa(int(s.Port)))
+}
+
+// URL is where the server is called. It always names the port.
+func (s *Server) URL() string {
+	return s.Scheme + "://" + s.Address() + s.Path
+}
+
+// TimeoutOf is the time that a call of the tool may take, by the server's own name for it; zero means no limit.
+func (s *Server) TimeoutOf(tool string) time.Duration {
+	if d, ok := s.ToolTimeouts[tool]; ok {
+		return d
+	}
+	return s.Timeout
+}
+
+// HeaderValue is the whole value of the credential's header.
+func (c *Credential) HeaderValue() Secret {
+	return NewSecret(c.Prefix + c.Value.Reveal())
+}
+
+// Equal tells whether both mean the same: the same servers in the same order, with the same credentials and certificates.
+func (c *Config) Equal(other *Config) bool {
+	if c == nil || other == nil {
+		return c == other
+	}
+	// Two readings of one file are built by one function, so that nil and empty never stand for the same thing; and a new field cannot be forgotten here.
+	return reflect.DeepEqual(c.Servers, other.Servers)
+}

@@ -1,0 +1,149 @@
+package config
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"strings"
+)
+
+const (
+	maxCredential       = 16 << 10
+	maxCredentialPrefix = 256
+)
+
+// credential checks where the credential is to come from and, for a server that will be called, fetches it.
+func (c *compiler) credential(spec CredentialSpec, enabled bool, field string) *Credential {
+	cred := &Credential{
+		Header: "authorization",
+		Value:  NewSecret(""),
+		Env:    spec.Env,
+		File:   c.resolve(spec.File),
+	}
+	if spec.Header != "" {
+		cred.Header = strings.ToLower(spec.Header)
+		if problem := headerNameProblem(cred.Header); problem != "" {
+			c.field(child(field, "header"), "%q %s", spec.Header, problem)
+		}
+	}
+	if cred.Header == "authorization" {
+		cred.Prefix = "Bearer "
+	}
+	if spec.Prefix != nil {
+		cred.Prefix = *spec.Prefix
+		c.credentialPrefix(cred.Prefix, child(field, "prefix"))
+	}
+	envField, fileField := child(field, "env"), child(field, "file")
+	switch {
+	case spec.Env != "" && spec.File != "":
+		c.field(field, "has env and file; give one of them")
+	case spec.Env != "":
+		cred.Value = c.credentialFromEnv(spec.Env, enabled, envField)
+	case spec.File != "":
+		cred.Value = c.credentialFromFile(cred.File, enabled, fileField)
+	case !c.spoilt[envField] && !c.spoilt[fileField]:
+		c.field(field, "needs env (an environment variable) or file (a path) to say where the credential is")
+	}
+	return cred
+}
+
+// credentialPrefix allows the one thing that a whole value may not have: a space at its end.
+func (c *compiler) credentialPrefix(prefix, field string) {
+	if len(prefix) > maxCredentialPrefix {
+		c.field(field, "is longer than %d bytes", maxCredentialPrefix)
+	} else if problem := headerValueProblem(strings.TrimRight(prefix, " ")); problem != "" {
+		c.field(field, "%s", problem)
+	}
+}
+
+func (c *compiler) credentialFromEnv(name string, enabled bool, field string) Secret {
+	if strings.ContainsAny(name, "=\x00") {
+		c.field(field, "is not the name of an environment variable")
+		return NewSecret("")
+	}
+	if !enabled {
+		return NewSecret("")
+	}
+	value, ok := c.env.LookupEnv(name)
+	if !ok {
+		c.field(field, "the environment variable %q is not set", name)
+		return NewSecret("")
+	}
+	return c.credentialValue(value, "the environment variable", name, field)
+}
+
+func (c *compiler) credentialFromFile(path string, enabled bool, field string) Secret {
+	if !enabled {
+		return NewSecret("")
+	}
+	data, ok := c.readFile(path, maxCredential, "16 KiB", field)
+	if !ok {
+		return NewSecret("")
+	}
+	return c.credentialValue(string(data), "the file", path, field)
+}
+
+// credentialValue trims the line break that files and secret stores leave at the end, and checks the rest without showing it.
+func (c *compiler) credentialValue(value, kind, name, field string) Secret {
+	value = strings.TrimRight(value, "\r\n")
+	if value == "" {
+		c.field(field, "%s %q is empty", kind, name)
+	} else if len(value) > maxCredential {
+		c.field(field, "%s %q is larger than 16 KiB", kind, name)
+	} else if problem := headerValueProblem(value); problem != "" {
+		c.field(field, "the value in %s %q %s", kind, name, problem)
+	}
+	return NewSecret(value)
+}
+
+// tls fills in how an https server is verified.
+func (c *compiler) tls(s *Server, spec *TLSSpec, field string) *TLS {
+	if s.Scheme != "https" {
+		if spec != nil && s.Scheme == "http" {
+			c.field(field, "is only for an https url")
+		}
+		return nil
+	}
+	t := &TLS{ServerName: strings.TrimSuffix(s.Host, ".")}
+	if spec == nil {
+		return t
+	}
+	if spec.ServerName != "" {
+		name, problem := parseHost(spec.ServerName)
+		if problem != "" {
+			c.field(child(field, "serverName"), "%s", problem)
+		}
+		t.ServerName = strings.TrimSuffix(name, ".")
+	}
+	t.CAFile = c.resolve(spec.CAFile)
+	if t.CAFile != "" && s.Enabled {
+		t.CA = c.certificates(t.CAFile, child(field, "caFile"))
+	}
+	return t
+}
+
+// certificates keeps the file's certificates only: whatever else lies in it, a private key for example, goes nowhere.
+func (c *compiler) certificates(path, field string) []byte {
+	rest, ok := c.readFile(path, maxFileSize, "4 MiB", field)
+	if !ok {
+		return nil
+	}
+	var kept []byte
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			c.field(field, "the file %q has a certificate that cannot be read: %s", path, strings.TrimPrefix(err.Error(), "x509: "))
+			return nil
+		}
+		kept = append(kept, pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes})...)
+	}
+	if len(kept) == 0 {
+		c.field(field, "the file %q has no PEM certificate", path)
+	}
+	return kept
+}

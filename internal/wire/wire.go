@@ -1,0 +1,97 @@
+// Package wire holds the names that the parts of the gateway and Envoy agree on: headers, metadata keys, protocol
+// revisions and paths. It is a leaf: it must not know any other package of this module, nor hold behaviour.
+package wire
+
+// MetadataNamespace is the namespace of the dynamic metadata in which policies find what the router decided.
+const MetadataNamespace = "envoy.filters.http.mcp_gateway"
+
+// Keys of the dynamic metadata. All values are flat strings.
+const (
+	KeyMethod        = "method"
+	KeyServer        = "server"
+	KeyTool          = "tool"
+	KeyPrompt        = "prompt"
+	KeyResource      = "resource"
+	KeyPublicName    = "public_name"
+	KeyHints         = "hints"
+	KeyVirtualServer = "virtual_server"
+	KeyID            = "id"
+)
+
+// Headers that the router sets on every routed request, beside the metadata.
+const (
+	HeaderMethod        = "x-mcp-method"
+	HeaderServer        = "x-mcp-servername"
+	HeaderTool          = "x-mcp-toolname"
+	HeaderPrompt        = "x-mcp-promptname"
+	HeaderResource      = "x-mcp-resourceuri"
+	HeaderPublicName    = "x-mcp-publicname"
+	HeaderHints         = "x-mcp-annotation-hints"
+	HeaderVirtualServer = "x-mcp-virtualserver"
+)
+
+// Headers between the router, Envoy's routes and the broker. They never reach an MCP server.
+const (
+	// HeaderCluster is the label by which Envoy routes: the cluster of the server or of the broker.
+	HeaderCluster = "x-mcp-cluster"
+	// HeaderRouterKey proves to the broker that a request was labelled by a router of this gateway.
+	HeaderRouterKey = "x-mcp-router-key"
+	// HeaderIntent tells the broker what the router wants of it where the body does not say so.
+	HeaderIntent = "x-mcp-intent"
+	// InternalPrefix begins every header that only the gateway may set.
+	InternalPrefix = "x-mcp-"
+	// EnvoyPrefix begins the headers by which Envoy's router filter takes orders.
+	EnvoyPrefix = "x-envoy-"
+	// HeaderEnvoyTimeout is the whole call's timeout in milliseconds, read by Envoy's router filter.
+	HeaderEnvoyTimeout = "x-envoy-upstream-rq-timeout-ms"
+)
+
+// Headers of the MCP transport.
+const (
+	HeaderSessionID       = "mcp-session-id"
+	HeaderProtocolVersion = "mcp-protocol-version"
+	HeaderMCPMethod       = "mcp-method"
+	HeaderMCPName         = "mcp-name"
+	HeaderMCPParamPrefix  = "mcp-param-"
+	HeaderLastEventID     = "last-event-id"
+)
+
+// BrokerServer is the value of HeaderServer for what the broker itself answers.
+const BrokerServer = "mcpBroker"
+
+// BrokerCluster is Envoy's cluster of the broker. No server can have this name: it is not a DNS label.
+const BrokerCluster = "mcp_broker"
+
+// RouterCluster is Envoy's cluster of the ext_proc router, XDSCluster that of the configuration server.
+const (
+	RouterCluster = "mcp_router"
+	XDSCluster    = "mcp_xds"
+)
+
+// Paths of the gateway's public endpoint.
+const (
+	PathMCP               = "/mcp"
+	PathProtectedResource = "/.well-known/oauth-protected-resource"
+)
+
+// Revisions of the Model Context Protocol.
+const (
+	Revision20250326 = "2025-03-26"
+	Revision20250618 = "2025-06-18"
+	Revision20251125 = "2025-11-25"
+	LatestSession    = Revision20251125
+)
+
+// SessionRevisions are the session-based revisions that clients may speak, newest first.
+func SessionRevisions() []string {
+	return []string{Revision20251125, Revision20250618, Revision20250326}
+}
+
+// IsSessionRevision tells whether v is one of SessionRevisions.
+func IsSessionRevision(v string) bool {
+	switch v {
+	case Revision20251125, Revision20250618, Revision20250326:
+		return true
+	}
+	return false
+}
