@@ -1,0 +1,101 @@
+// Package archtest holds the import graph of this module to the design: who may know whom is a test, each rule with its
+// reason.
+package archtest
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/guicassolato/mcp-gateway/"
+
+type rule struct {
+	reason string
+	// from are the packages that the rule is about, by prefix of their path in this module; except are left out.
+	from, except []string
+	// never are the prefixes of import paths that none of them may depend on, directly or not.
+	never []string
+	// direct restricts the rule to direct imports.
+	direct bool
+}
+
+func rules() []rule {
+	in := func(names ...string) []string {
+		for i := range names {
+			names[i] = module + "internal/" + names[i]
+		}
+		return names
+	}
+	return []rule{
+		{reason: "leaves know nothing of this module", from: []string{"internal/wire", "internal/jsonrpc", "internal/sse", "internal/config"}, never: []string{module}},
+		{reason: "the router decides, the broker answers: neither knows the other", from: []string{"internal/router"}, never: in("broker", "upstream", "extproc", "xds", "app")},
+		{reason: "the broker is a server behind the router, which it must not know", from: []string{"internal/broker"}, never: in("router", "extproc", "xds", "app")},
+		{reason: "the model is built from what others learn; it opens no connection", from: []string{"internal/catalog", "internal/session"}, never: in("broker", "router", "upstream", "relay")},
+		{reason: "the model and the sessions know no HTTP", from: []string{"internal/catalog", "internal/session"}, never: []string{"net/http"}, direct: true},
+		{reason: "the router is pure: it opens no connection", from: []string{"internal/router", "internal/relay"}, never: in("upstream", "broker", "xds")},
+		{reason: "workers do not know who asks", from: []string{"internal/upstream"}, never: in("broker", "router", "session", "relay", "xds")},
+		{reason: "what Envoy is told does not depend on routing decisions", from: []string{"internal/xds"}, never: in("router", "broker", "session", "upstream", "extproc")},
+		{reason: "Envoy's vocabulary stays in one place", from: []string{"internal/", "cmd/"}, except: []string{"internal/extproc", "internal/xds", "internal/app"},
+			never: []string{"github.com/envoyproxy/go-control-plane"}, direct: true},
+		{reason: "an SDK's typed layers lose bytes", from: []string{"internal/", "cmd/"}, never: []string{"github.com/mark3labs/mcp-go", "github.com/modelcontextprotocol/go-sdk"}},
+		{reason: "Kubernetes adds convenience: nothing here needs it", from: []string{"internal/", "cmd/"}, except: []string{"internal/controller", "internal/kubesource"}, never: []string{"k8s.io/", "sigs.k8s.io/"}, direct: true},
+		{reason: "only the composition root composes", from: []string{"internal/"}, except: []string{"internal/app"}, never: in("app")},
+		{reason: "tests' tools stay in tests", from: []string{"internal/", "cmd/", "examples/"}, never: []string{"github.com/stretchr/testify", "github.com/google/go-cmp"}},
+	}
+}
+
+type pkg struct {
+	ImportPath    string
+	Imports, Deps []string
+}
+
+func TestImportGraph(t *testing.T) {
+	pkgs := list(t)
+	for _, r := range rules() {
+		matched := false
+		for _, p := range pkgs {
+			path := strings.TrimPrefix(p.ImportPath, module)
+			if !hasPrefix(path, r.from) || hasPrefix(path, r.except) {
+				continue
+			}
+			matched = true
+			deps := p.Deps
+			if r.direct {
+				deps = p.Imports
+			}
+			for _, d := range deps {
+				if hasPrefix(d, r.never) {
+					t.Errorf("%s depends on %s: %s", path, d, r.reason)
+				}
+			}
+		}
+		require.True(t, matched, "the rule %q is about no package at all", r.reason)
+	}
+}
+
+func hasPrefix(path string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(path, p) })
+}
+
+func list(t *testing.T) []pkg {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps=false", "-json=ImportPath,Imports,Deps", module+"...").Output()
+	require.NoError(t, err, "go list")
+	var pkgs []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return pkgs
+		}
+		require.NoError(t, err)
+		pkgs = append(pkgs, p)
+	}
+}
