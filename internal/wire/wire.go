@@ -16,6 +16,11 @@ const (
 	KeyHints         = "hints"
 	KeyVirtualServer = "virtual_server"
 	KeyID            = "id"
+	// KeyReply marks an answer that the router made itself, so that Envoy sends its body as it is.
+	KeyReply = "reply"
+	// ReplyStream and ReplyMessage are its values: whether the body is an event stream or one message.
+	ReplyStream  = "stream"
+	ReplyMessage = "message"
 )
 
 // Headers that the router sets on every routed request, beside the metadata.

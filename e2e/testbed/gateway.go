@@ -1,0 +1,271 @@
+package testbed
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/guicassolato/mcp-gateway/internal/config"
+)
+
+// Mode is how the gateway and Envoy are put together.
+type Mode string
+
+// The modes.
+const (
+	// Standalone is one process that brings its Envoy along and feeds it.
+	Standalone Mode = "standalone"
+	// Fed is the broker/router beside an Envoy that was started with the printed bootstrap.
+	Fed Mode = "fed"
+	// Static is the broker/router beside an Envoy with the printed file, which nobody feeds.
+	Static Mode = "static"
+)
+
+// Options are how a Gateway is started.
+type Options struct {
+	Mode    Mode // empty means Standalone
+	Servers []config.ServerSpec
+	// Flags are for the gateway, EnvoyFlags for whichever command of it tells Envoy what to do.
+	Flags      []string
+	EnvoyFlags []string
+	Env        []string
+}
+
+// Gateway is a running gateway with its Envoy.
+type Gateway struct {
+	Mode Mode
+	// Base is the public address, Endpoint the MCP endpoint there.
+	Base, Endpoint string
+	Admin          string
+	// Config is the path of the configuration file.
+	Config string
+	// Broker is the broker's own address, EnvoyAdmin Envoy's admin interface; empty in a standalone gateway.
+	Broker, EnvoyAdmin string
+	Process            *Process
+	// Envoy is nil in a standalone gateway.
+	Envoy *Process
+
+	command      Command
+	envoyCommand Command
+}
+
+// ServerSpec is the configuration of a server with its name as prefix.
+func ServerSpec(name, url string) config.ServerSpec {
+	return config.ServerSpec{Name: name, URL: url, ToolPrefix: name + "_"}
+}
+
+// WriteConfig writes a configuration file in place.
+func WriteConfig(t testing.TB, path string, servers ...config.ServerSpec) {
+	t.Helper()
+	out, err := yaml.Marshal(config.File{Servers: servers})
+	if err == nil {
+		err = os.WriteFile(path, out, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// StartGateway starts a gateway and waits until it says that it is ready.
+func StartGateway(t testing.TB, o Options) *Gateway {
+	t.Helper()
+	if o.Mode == "" {
+		o.Mode = Standalone
+	}
+	port, admin := strconv.Itoa(FreePort(t)), FreeAddress(t)
+	g := &Gateway{Mode: o.Mode, Base: "http://127.0.0.1:" + port, Admin: "http://" + admin, Config: filepath.Join(t.TempDir(), "config.yaml")}
+	g.Endpoint = g.Base + "/mcp"
+	WriteConfig(t, g.Config, o.Servers...)
+	flags := append([]string{"--mcp-gateway-config", g.Config, "--admin-address", admin}, o.Flags...)
+	bin := Program(t, GatewayBin)
+	if o.Mode == Standalone {
+		args := append([]string{"standalone", "--envoy", Program(t, EnvoyBin), "--port", port}, flags...)
+		g.command = Command{Path: bin, Args: append(args, o.EnvoyFlags...), Env: o.Env}
+	} else {
+		g.beside(t, o, flags, port)
+	}
+	t.Cleanup(func() { // runs after the process has ended, since that is cleaned up first
+		if g.Process != nil {
+			g.check(t)
+		}
+	})
+	g.StartProcess(t)
+	if o.Mode != Standalone {
+		g.StartEnvoy(t)
+	}
+	g.AwaitReady(t)
+	return g
+}
+
+// beside prepares a gateway and an Envoy that are two processes.
+func (g *Gateway) beside(t testing.TB, o Options, flags []string, port string) {
+	t.Helper()
+	router := FreeAddress(t)
+	g.Broker, g.EnvoyAdmin = FreeAddress(t), FreeAddress(t)
+	addresses := []string{"--mcp-router-address", router, "--mcp-broker-public-address", g.Broker}
+	gateway := slices.Concat(flags, addresses, []string{"--public-url", g.Base})
+	envoy := slices.Concat(addresses, o.EnvoyFlags, []string{"--envoy-listen-address", "127.0.0.1:" + port, "--envoy-admin-address", g.EnvoyAdmin})
+	if g.Mode == Fed {
+		feed := FreeAddress(t)
+		gateway = append(append(gateway, "--xds-address", feed, "--envoy-listen-address", "127.0.0.1:"+port), o.EnvoyFlags...)
+		envoy = append([]string{"envoy-bootstrap", "--xds-address", feed}, envoy...)
+	} else {
+		envoy = append([]string{"envoy-config", "--mcp-gateway-config", g.Config}, envoy...)
+	}
+	bin := Program(t, GatewayBin)
+	g.command = Command{Path: bin, Args: gateway, Env: o.Env}
+	print := exec.CommandContext(t.Context(), bin, envoy...)
+	print.Env = append(os.Environ(), o.Env...)
+	file, err := print.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("%s: %v\n%s", envoy[0], err, exit.Stderr)
+		}
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "envoy.yaml")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.envoyCommand = Command{
+		Path: Program(t, EnvoyBin), Env: o.Env,
+		Args: []string{"--disable-hot-restart", "--concurrency", "2", "-l", "warn", "--file-flush-interval-msec", "50", "-c", path},
+	}
+}
+
+// StartProcess starts the gateway's own process, for the first time or again.
+func (g *Gateway) StartProcess(t testing.TB) {
+	t.Helper()
+	g.Process = Start(t, "gateway ("+string(g.Mode)+")", g.command)
+}
+
+// StartEnvoy starts the Envoy beside the gateway, for the first time or again.
+func (g *Gateway) StartEnvoy(t testing.TB) {
+	t.Helper()
+	g.Envoy = Start(t, "envoy ("+string(g.Mode)+")", g.envoyCommand)
+}
+
+// AwaitReady waits until the gateway says that it is ready and Envoy takes connections.
+func (g *Gateway) AwaitReady(t testing.TB) {
+	t.Helper()
+	Await(t, "the gateway to be ready", func() bool {
+		select {
+		case <-g.Process.Exited():
+			t.Fatalf("the gateway ended before it was ready:\n%s", g.Process.Output())
+		default:
+		}
+		a, err := tryGet(t, g.Admin+"/readyz")
+		return err == nil && a.Status == http.StatusOK
+	})
+	envoy := g.Envoy
+	if envoy == nil {
+		envoy = g.Process
+	}
+	AwaitListening(t, envoy, strings.TrimPrefix(g.Base, "http://"))
+}
+
+// check looks for what must never be in the log.
+func (g *Gateway) check(t testing.TB) {
+	t.Helper()
+	for _, alarm := range []string{"DATA RACE", "panic:", "contained a fault"} {
+		if strings.Contains(g.Process.Output(), alarm) {
+			t.Errorf("the gateway's log has %q:\n%s", alarm, g.Process.Output())
+			return
+		}
+	}
+}
+
+// AwaitTools waits until the gateway offers all of these tools.
+func (g *Gateway) AwaitTools(t testing.TB, names ...string) {
+	t.Helper()
+	Await(t, "the tools "+strings.Join(names, ", "), func() bool {
+		offered := g.Status(t).ToolNames()
+		return !slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(offered, name) })
+	})
+}
+
+// Status is what the tests read of /status.
+type Status struct {
+	Ready  bool
+	Config struct {
+		Problems []string
+	}
+	Sessions int
+	Servers  []struct {
+		Name, URL, State, LastError string
+		Sessions                    bool
+	}
+	Problems []struct{ Server, Kind, Name, Message string }
+	Tools    []struct{ Name, Server, OwnName string }
+}
+
+// ToolNames are the public names of the tools.
+func (s Status) ToolNames() []string {
+	var names []string
+	for _, tool := range s.Tools {
+		names = append(names, tool.Name)
+	}
+	return names
+}
+
+// Status asks the gateway for its status.
+func (g *Gateway) Status(t testing.TB) Status {
+	t.Helper()
+	var s Status
+	if err := json.Unmarshal([]byte(Get(t, g.Admin+"/status").Body), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Metric is the value of a metric with its labels, as text: "mcp_gateway_sessions". It is 0 where there is none.
+func (g *Gateway) Metric(t testing.TB, name string) float64 {
+	t.Helper()
+	for line := range strings.Lines(Get(t, g.Admin+"/metrics").Body) {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+	}
+	return 0
+}
+
+// Get reads a page.
+func Get(t testing.TB, url string) *Answer {
+	t.Helper()
+	a, err := tryGet(t, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func tryGet(t testing.TB, url string) (*Answer, error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		return nil, fmt.Errorf("request: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("get: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: string(body)}, err
+}

@@ -1,0 +1,81 @@
+package testbed
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"testing"
+)
+
+// The variables by which tests find programs. Main sets the first two, hack/test-env.sh prints the others.
+const (
+	GatewayBin          = "MCP_GATEWAY_TEST_BIN"
+	ExampleBin          = "MCP_GATEWAY_TEST_EXAMPLE_BIN"
+	EnvoyBin            = "ENVOY_BIN"
+	ConformanceBin      = "CONFORMANCE_BIN"
+	ServerEverythingBin = "SERVER_EVERYTHING_BIN"
+	GoSDKServerBin      = "GO_SDK_SERVER_BIN"
+	MCPGoServerBin      = "MCP_GO_SERVER_BIN"
+)
+
+// Main builds the gateway and the example server once and runs a package's tests with them. The result is the exit code.
+func Main(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "mcp-gateway-e2e-")
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	for variable, pkg := range map[string]string{GatewayBin: "cmd/mcp-broker-router", ExampleBin: "examples/servers"} {
+		bin := filepath.Join(dir, filepath.Base(pkg))
+		if err := errors.Join(build(bin, pkg), os.Setenv(variable, bin)); err != nil {
+			_, _ = fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return m.Run()
+}
+
+// build builds with the race detector if the tests themselves were: a race that only real traffic brings about is then
+// found here.
+func build(bin, pkg string) error {
+	args := []string{"build", "-buildvcs=false", "-o", bin}
+	if raced() {
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, "github.com/guicassolato/mcp-gateway/"+pkg)...) //nolint:noctx // it ends by itself
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot build %q: %w\n%s", pkg, err, out)
+	}
+	return nil
+}
+
+func raced() bool {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return false
+	}
+	for _, s := range info.Settings {
+		if s.Key == "-race" {
+			return s.Value == "true"
+		}
+	}
+	return false
+}
+
+// Program is the path of a program by its variable. A test without its program fails: skipped, it would prove nothing.
+func Program(t testing.TB, variable string) string {
+	t.Helper()
+	path := os.Getenv(variable)
+	if path == "" {
+		t.Fatalf(`%s is not set: run env=$(hack/test-env.sh) && eval "$env" in the repository's root first, or "make test", which does so`, variable)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%s does not lead to a program: %v", variable, strings.TrimSpace(err.Error()))
+	}
+	return path
+}

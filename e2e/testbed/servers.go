@@ -1,0 +1,117 @@
+package testbed
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// FreePort is a port on loopback that nothing listened on a moment ago.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// FreeAddress is 127.0.0.1 with a FreePort.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	return "127.0.0.1:" + strconv.Itoa(FreePort(t))
+}
+
+// AwaitListening waits until something accepts connections at an address.
+func AwaitListening(t testing.TB, p *Process, address string) {
+	t.Helper()
+	Await(t, p.name+" to listen on "+address, func() bool {
+		select {
+		case <-p.Exited():
+			t.Fatalf("%s ended before it listened on %s", p.name, address)
+		default:
+		}
+		conn, err := net.Dial("tcp", address) //nolint:noctx // loopback answers at once
+		if err != nil {
+			return false
+		}
+		_ = conn.Close()
+		return true
+	})
+}
+
+// Server is a real MCP server of others, or one of our examples.
+type Server struct {
+	*Process
+	URL     string
+	address string
+	command Command
+}
+
+// start starts a server and waits until it listens.
+func start(t testing.TB, name, address, path string, c Command) *Server {
+	t.Helper()
+	s := &Server{URL: "http://" + address + path, address: address, command: c}
+	s.Process = Start(t, name, c)
+	AwaitListening(t, s.Process, address)
+	return s
+}
+
+// Restart kills the server and starts it anew at the same address: it has forgotten every session then.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	s.Kill()
+	s.Process = Start(t, s.name, s.command)
+	AwaitListening(t, s.Process, s.address)
+}
+
+// ServerEverything starts the reference server of the MCP project, written in TypeScript.
+func ServerEverything(t testing.TB) *Server {
+	t.Helper()
+	address := FreeAddress(t)
+	_, port, _ := strings.Cut(address, ":")
+	return start(t, "server-everything", address, "/mcp", Command{
+		Path: Program(t, ServerEverythingBin),
+		Args: []string{"streamableHttp"},
+		Env:  []string{"PORT=" + port, "NODE_OPTIONS=--import=" + onLoopback()},
+	})
+}
+
+// onLoopback is a JavaScript module that keeps a server off the network: server-everything takes a port, but no address.
+func onLoopback() string {
+	const module = `import net from "node:net";
+const listen = net.Server.prototype.listen;
+net.Server.prototype.listen = function (port, ...rest) { return listen.call(this, Number(port), "127.0.0.1", ...rest); };`
+	return "data:text/javascript," + url.PathEscape(module)
+}
+
+// GoSDKEverything starts the conformance server of the Go SDK, with sessions.
+func GoSDKEverything(t testing.TB) *Server {
+	t.Helper()
+	address := FreeAddress(t)
+	return start(t, "go-sdk everything-server", address, "/", Command{
+		Path: Program(t, GoSDKServerBin), Args: []string{"-http=" + address, "-stateless=false"},
+	})
+}
+
+// MCPGoConformance starts the conformance server of mcp-go.
+func MCPGoConformance(t testing.TB) *Server {
+	t.Helper()
+	address := FreeAddress(t)
+	return start(t, "mcp-go conformance server", address, "/mcp", Command{
+		Path: Program(t, MCPGoServerBin), Env: []string{"CONFORMANCE_ADDR=" + address},
+	})
+}
+
+// Example starts one of our example servers: "weather" or "time".
+func Example(t testing.TB, kind string) *Server {
+	t.Helper()
+	address := FreeAddress(t)
+	return start(t, fmt.Sprintf("example server %q", kind), address, "/mcp", Command{
+		Path: Program(t, ExampleBin), Args: []string{"-addr", address, "-kind", kind},
+	})
+}

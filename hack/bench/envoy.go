@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// plainEnvoy is an Envoy that only carries: one listener, one cluster, and no filter but the router.
+const plainEnvoy = `
+admin:
+  address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+static_resources:
+  listeners:
+  - name: plain
+    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: plain
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes: [{match: {prefix: "/"}, route: {cluster: upstream}}]
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+  clusters:
+  - name: upstream
+    type: STATIC
+    load_assignment:
+      cluster_name: upstream
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {address: {socket_address: {address: %s, port_value: %s}}}
+`
+
+// startEnvoy starts an Envoy with one worker. Its admin address will be found in the file whose path is returned.
+func (s *stage) startEnvoy(ctx context.Context, name string, config []byte) (p *process, adminFile string, err error) {
+	if s.envoyBin == "" {
+		return nil, "", errors.New("no Envoy was named: set -envoy or ENVOY_BIN to the path that hack/envoy.sh prints")
+	}
+	file, err := s.write(name+".yaml", config)
+	if err != nil {
+		return nil, "", err
+	}
+	adminFile = filepath.Join(s.folder, name+".admin")
+	p, err = s.start("Envoy "+name, s.command(ctx, partEnvoy, s.envoyBin, "--config-path", file, "--concurrency", "1",
+		"--disable-hot-restart", "--log-level", "warn", "--admin-address-path", adminFile))
+	return p, adminFile, err
+}
+
+// plain is a plain Envoy before the upstream. Those with different names are different processes.
+func (s *stage) plain(ctx context.Context, name string) (target, error) {
+	if t, ok := s.envoys[name]; ok {
+		return t, nil
+	}
+	base, up, err := s.upstream(ctx)
+	if err != nil {
+		return target{}, err
+	}
+	host, port, err := net.SplitHostPort(strings.TrimPrefix(base, "http://"))
+	if err != nil {
+		return target{}, err
+	}
+	p, adminFile, err := s.startEnvoy(ctx, "plain-"+name, fmt.Appendf(nil, plainEnvoy, host, port))
+	if err != nil {
+		return target{}, err
+	}
+	var address string
+	if err := p.until(ctx, setupTime, func(ctx context.Context) (err error) {
+		address, err = listenerAddress(ctx, adminFile)
+		return err
+	}); err != nil {
+		return target{}, err
+	}
+	t := target{url: "http://" + address + pathSessionless, tool: toolName, parts: map[part]*process{partEnvoy: p, partUpstream: up}}
+	s.envoys[name] = t
+	return t, t.probe(ctx, p)
+}
+
+// listenerAddress asks an Envoy where its only listener listens.
+func listenerAddress(ctx context.Context, adminFile string) (string, error) {
+	admin, err := os.ReadFile(adminFile)
+	if err != nil {
+		return "", err
+	}
+	u := url.URL{Scheme: "http", Host: strings.TrimSpace(string(admin)), Path: "/listeners", RawQuery: "format=json"}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var listeners struct {
+		Statuses []struct {
+			Address struct {
+				Socket struct {
+					Address string `json:"address"`
+					Port    int    `json:"port_value"`
+				} `json:"socket_address"`
+			} `json:"local_address"`
+		} `json:"listener_statuses"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&listeners); err != nil {
+		return "", err
+	}
+	if len(listeners.Statuses) != 1 {
+		return "", fmt.Errorf("its admin interface shows %d listeners", len(listeners.Statuses))
+	}
+	socket := listeners.Statuses[0].Address.Socket
+	return fmt.Sprintf("%s:%d", socket.Address, socket.Port), nil
+}

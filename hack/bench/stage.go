@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// stage is what the rows are measured on: everything is started when a row first needs it, and stopped at the end.
+type stage struct {
+	envoyBin, gatewayBin string
+	pins                 pinning
+	folder               string
+	running              []*process
+
+	upstreamBase string // URL of the upstream without a path
+	upstreamProc *process
+	load         *loader
+	envoys       map[string]target // plain ones, by name
+	gate         *gateway
+}
+
+// target is where a row's calls go.
+type target struct {
+	url, tool string
+	// parts are the processes whose CPU time belongs to the row, by what they are.
+	parts map[part]*process
+}
+
+func newStage(o options) (*stage, error) {
+	folder, err := os.MkdirTemp("", "mcp-bench-")
+	if err != nil {
+		return nil, err
+	}
+	return &stage{envoyBin: o.envoyBin, gatewayBin: o.gatewayBin, pins: o.pins, folder: folder, envoys: map[string]target{}}, nil
+}
+
+// stop stops everything in the reverse order of its start.
+func (s *stage) stop() {
+	for i := len(s.running) - 1; i >= 0; i-- {
+		s.running[i].stop()
+	}
+	s.running = nil
+	_ = os.RemoveAll(s.folder)
+}
+
+func (s *stage) command(ctx context.Context, of part, args ...string) *exec.Cmd {
+	args = s.pins.command(of, args)
+	// The context must not kill it: stop has an order, and gives time to end well.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), args[0], args[1:]...)
+	cmd.Dir = s.folder
+	return cmd
+}
+
+func (s *stage) start(name string, cmd *exec.Cmd) (*process, error) {
+	p, err := start(name, cmd)
+	if err == nil {
+		s.running = append(s.running, p)
+	}
+	return p, err
+}
+
+func (s *stage) helper(ctx context.Context, of part, role string) (*process, io.Reader, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, err
+	}
+	p, out, err := helper(string(of), s.command(ctx, of, self, role))
+	if err == nil {
+		s.running = append(s.running, p)
+	}
+	return p, out, err
+}
+
+// upstream is the URL of the upstream, without a path.
+func (s *stage) upstream(ctx context.Context) (string, *process, error) {
+	if s.upstreamProc == nil {
+		p, out, err := s.helper(ctx, partUpstream, roleUpstream)
+		if err != nil {
+			return "", nil, err
+		}
+		address, err := bufio.NewReader(out).ReadString('\n')
+		if err != nil {
+			return "", nil, fmt.Errorf("the upstream told no address: %w", errors.Join(err, p.fault()))
+		}
+		s.upstreamProc, s.upstreamBase = p, "http://"+address[:len(address)-1]
+	}
+	return s.upstreamBase, s.upstreamProc, nil
+}
+
+// write puts a file into the stage's folder.
+func (s *stage) write(name string, content []byte) (path string, err error) {
+	path = filepath.Join(s.folder, name)
+	return path, os.WriteFile(path, content, 0o600)
+}
+
+// loader is the load generator's process.
+type loader struct {
+	*process
+	events *bufio.Scanner
+}
+
+func (s *stage) loader(ctx context.Context) (*loader, error) {
+	if s.load == nil {
+		p, out, err := s.helper(ctx, partLoad, roleLoad)
+		if err != nil {
+			return nil, err
+		}
+		s.load = &loader{process: p, events: bufio.NewScanner(out)}
+	}
+	return s.load, nil
+}
+
+// do has a job done, and calls the functions when the measured time begins and ends.
+func (l *loader) do(ctx context.Context, j job, began, ended func()) (outcome, error) {
+	// Whatever hangs, the events end with the process.
+	limit := setupTime + j.Warmup + j.Duration + patience + 5*time.Second
+	timer := time.AfterFunc(limit, func() { _ = l.cmd.Process.Kill() })
+	defer timer.Stop()
+	defer context.AfterFunc(ctx, func() { _ = l.cmd.Process.Kill() })()
+	if err := json.NewEncoder(l.stdin).Encode(j); err != nil {
+		return outcome{}, errors.Join(fmt.Errorf("the load generator takes no job: %w", err), ctx.Err())
+	}
+	for l.events.Scan() {
+		var e event
+		if err := json.Unmarshal(l.events.Bytes(), &e); err != nil {
+			return outcome{}, fmt.Errorf("the load generator says %.100q: %w", l.events.Bytes(), err)
+		}
+		switch e.Name {
+		case eventBegan:
+			began()
+		case eventEnded:
+			ended()
+		case eventDone:
+			return *e.Outcome, nil
+		}
+	}
+	<-l.ended
+	return outcome{}, errors.Join(l.fault(), ctx.Err())
+}
+
+// probe opens one session at a target, until that works: then everything on the way is ready.
+func (t target) probe(ctx context.Context, wait *process) error {
+	return wait.until(ctx, 20*time.Second, func(ctx context.Context) error {
+		c := &client{}
+		defer c.close()
+		return c.open(ctx, job{URL: t.url, Tool: t.tool, Body: 1024}, 0)
+	})
+}

@@ -1,0 +1,94 @@
+// Package admin is the operators' HTTP interface: health, readiness, status and metrics. It only tells; nothing can be
+// changed through it. It must not know Envoy, the router or the broker: what it tells comes as functions.
+package admin
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
+)
+
+// Options are where the handler gets its answers.
+type Options struct {
+	Version string
+	// LocalOnly says that the handler is served on this machine alone. Then it answers to no other host name, so that no
+	// web page can read it by a name of its own that leads here.
+	LocalOnly bool
+	// NotReady are the reasons for which the gateway cannot be used yet, or no more.
+	NotReady func() []string
+	Config   func() Config
+	// Snapshot is nil as long as there is none.
+	Snapshot func() *catalog.Snapshot
+	// URL is where a server is called, without user and password.
+	URL func(server string) string
+	// Problems are those that the snapshot does not know.
+	Problems func() []catalog.Problem
+	Sessions func() int
+	// Envoys is nil where no Envoy is fed.
+	Envoys  func() []Envoy
+	Metrics http.Handler
+}
+
+// New makes the handler.
+func New(o Options) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.HandleFunc("GET /readyz", o.readyz)
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, o.status()) })
+	mux.Handle("GET /metrics", o.Metrics)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if o.LocalOnly && !isLocal(r.Host) {
+			answer(w, http.StatusForbidden, map[string]string{"error": "this address answers to localhost and to IP addresses only"})
+			return
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// Readiness is what /readyz answers.
+type Readiness struct {
+	Ready   bool     `json:"ready"`
+	Reasons []string `json:"reasons"`
+}
+
+func (o *Options) readyz(w http.ResponseWriter, _ *http.Request) {
+	reasons := o.NotReady()
+	status := http.StatusOK
+	if len(reasons) > 0 {
+		status = http.StatusServiceUnavailable
+	}
+	answer(w, status, Readiness{Ready: len(reasons) == 0, Reasons: append([]string{}, reasons...)})
+}
+
+func answer(w http.ResponseWriter, status int, value any) {
+	body, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// isLocal tells whether a Host header is one that no foreign web page can have chosen. It is empty on a Unix socket at times.
+func isLocal(authority string) bool {
+	host, _, err := net.SplitHostPort(authority)
+	if err != nil {
+		host = strings.Trim(authority, "[]")
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	host = strings.ToLower(host)
+	return host == "" || host == "localhost" || strings.HasSuffix(host, ".localhost")
+}

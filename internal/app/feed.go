@@ -1,0 +1,100 @@
+package app
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/guicassolato/mcp-gateway/internal/admin"
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/xds"
+)
+
+// envoyFeed feeds the Envoys that connect to our configuration server.
+type envoyFeed struct {
+	server  *xds.Server
+	options xds.Options
+}
+
+// newEnvoyFeed fails if the settings alone make no configuration for Envoy.
+func newEnvoyFeed(o xds.Options, logger *slog.Logger) (*envoyFeed, error) {
+	if _, err := xds.Translate(o, nil); err != nil {
+		return nil, err
+	}
+	return &envoyFeed{server: xds.NewServer(logger), options: o}, nil
+}
+
+// Feed implements feed. A server that Envoy cannot be told of costs the others nothing (Invariant 12).
+func (f *envoyFeed) Feed(clusters []xds.Cluster) []catalog.Problem {
+	resources, err := xds.Translate(f.options, clusters)
+	var problems []catalog.Problem
+	if err != nil {
+		var good []xds.Cluster
+		for _, c := range clusters {
+			if _, err := xds.Translate(f.options, []xds.Cluster{c}); err != nil {
+				problems = append(problems, catalog.Problem{Server: c.Server.Name, Message: err.Error()})
+				continue
+			}
+			good = append(good, c)
+		}
+		resources, err = xds.Translate(f.options, good)
+	}
+	if err == nil {
+		_, err = f.server.Update(resources)
+	}
+	if err != nil {
+		problems = append(problems, catalog.Problem{Message: "the configuration of Envoy cannot be made: " + err.Error()})
+	}
+	return problems
+}
+
+// Programmed implements feed.
+func (f *envoyFeed) Programmed(cluster string) bool { return f.server.Programmed(cluster) }
+
+// Changed implements feed.
+func (f *envoyFeed) Changed() <-chan struct{} { return f.server.Changed() }
+
+// Serving implements feed.
+func (f *envoyFeed) Serving() bool {
+	for _, e := range f.server.Status().Envoys {
+		if e.Serving {
+			return true
+		}
+	}
+	return false
+}
+
+// NotReady are the reasons for which an Envoy cannot be fed.
+func (f *envoyFeed) NotReady() []string {
+	if f.server.Status().Version == "" {
+		return []string{"there is no configuration to feed Envoy with"}
+	}
+	return nil
+}
+
+// Refused is the error of a listener that an Envoy would not take, as when its port is taken. Nothing works then.
+func (f *envoyFeed) Refused() error {
+	for _, e := range f.server.Status().Envoys {
+		for _, r := range e.Refused {
+			if r.Type == "Listener" {
+				return errors.New(r.Message)
+			}
+		}
+	}
+	return nil
+}
+
+// Status is what the admin interface tells of the Envoys.
+func (f *envoyFeed) Status() []admin.Envoy {
+	var out []admin.Envoy
+	for _, e := range f.server.Status().Envoys {
+		envoy := admin.Envoy{Node: e.Node, Build: e.Build, ConnectedSince: e.ConnectedSince, Serving: e.Serving, Version: e.Version}
+		for _, r := range e.Refused {
+			envoy.Refused = append(envoy.Refused, admin.Refusal(r))
+		}
+		if r := e.LastRejection; r != nil {
+			envoy.LastRejection = &admin.Rejection{Refusal: admin.Refusal{Type: r.Type, Name: r.Name, Message: r.Message}, Time: r.Time}
+		}
+		out = append(out, envoy)
+	}
+	return out
+}

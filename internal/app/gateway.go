@@ -1,0 +1,311 @@
+package app
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/guicassolato/mcp-gateway/internal/admin"
+	"github.com/guicassolato/mcp-gateway/internal/broker"
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/extproc"
+	"github.com/guicassolato/mcp-gateway/internal/protectedresource"
+	"github.com/guicassolato/mcp-gateway/internal/router"
+	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/telemetry"
+	"github.com/guicassolato/mcp-gateway/internal/upstream"
+	"github.com/guicassolato/mcp-gateway/internal/xds"
+)
+
+// gateway is the broker, the router and what belongs to them, in one process.
+type gateway struct {
+	version  string
+	settings *settings
+	logger   *slog.Logger
+	metrics  *telemetry.Metrics
+
+	sessions  *session.Registry
+	publisher *publisher
+	manager   *upstream.Manager
+	broker    *broker.Broker
+	requests  *inFlight  // to the broker
+	feed      *envoyFeed // nil without xDS
+	watched   watched
+
+	routerServer *grpc.Server
+	xdsServer    *grpc.Server
+	brokerServer *http.Server
+	adminServer  *http.Server
+
+	adminAddress string // once it listens
+
+	draining atomic.Bool
+	ending   sync.Once  // of the sessions
+	failed   chan error // of what serves
+	running  sync.WaitGroup
+	stop     context.CancelFunc // of what runs in the background
+}
+
+// newGateway puts the parts together. It reads the configuration, and neither listens nor connects.
+func newGateway(version string, s *settings, logger *slog.Logger) (*gateway, error) {
+	cfg, err := config.Load(s.configFile, config.OS())
+	if err != nil {
+		return nil, fmt.Errorf("the configuration cannot be used:\n%w", err)
+	}
+	g := &gateway{version: version, settings: s, logger: logger, failed: make(chan error, 4), stop: func() {}}
+	g.watched.taken(cfg)
+	if s.xdsAddress != "" {
+		options, err := s.envoyOptions()
+		if err != nil {
+			return nil, err
+		}
+		if g.feed, err = newEnvoyFeed(options, logger); err != nil {
+			return nil, err
+		}
+	}
+	if err := g.assemble(cfg); err != nil {
+		return nil, err
+	}
+	g.serveAdmin()
+	return g, nil
+}
+
+// assemble makes the parts that know of each other only by functions.
+func (g *gateway) assemble(cfg *config.Config) error {
+	s := g.settings
+	key, generated, err := s.key(os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	if generated {
+		g.logger.Info("a session key was made for this run: sessions end with it, and replicas cannot share them")
+	}
+	public, err := s.public()
+	if err != nil {
+		return usage(err)
+	}
+	metadata, err := protectedresource.FromEnv(os.LookupEnv, public)
+	if err != nil {
+		return err
+	}
+	// Replicas with one key agree on it, so that the router of one may label for the broker of another.
+	routerKey := base64.RawURLEncoding.EncodeToString(key.Derive("router-key"))
+
+	g.sessions = session.NewRegistry(session.Options{
+		Key: key, MaxAge: s.sessionMaxAge, MaxIdle: s.sessionIdleTimeout,
+		OnEnd: func(ended *session.Session) { g.broker.SessionEnded(ended) },
+	})
+	var clusters feed
+	if g.feed != nil {
+		clusters = g.feed
+	}
+	g.publisher = newPublisher(cfg, clusters, g.logger, func(old, now *catalog.Snapshot) { g.broker.SnapshotChanged(old, now) })
+	g.metrics = telemetry.NewMetrics(g.version, telemetry.Sources{Snapshot: g.publisher.Snapshot, Sessions: g.sessions.Count})
+	g.metrics.ConfigTaken(time.Now())
+	g.manager = upstream.NewManager(upstream.ManagerOptions{Logger: g.logger, Version: g.version, Publish: g.learned})
+	g.broker = broker.New(broker.Options{
+		RouterKey: routerKey, Sessions: g.sessions, Snapshot: g.publisher.Snapshot,
+		Endpoint: g.manager.Endpoint, Poke: g.manager.Poke, Logger: g.logger, Version: g.version,
+		PageSize: s.pageSize, MaxBody: s.maxRequestBytes, Key: key, ResourceMetadata: protectedresource.Handler(metadata, public),
+	})
+	processor := extproc.New(extproc.Options{
+		Router: router.New(router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey},
+			g.sessions, g.publisher.Snapshot),
+		Replay: func(ctx context.Context, c *router.Call) (*http.Response, error) {
+			return g.broker.Replay(ctx, c.Session, c.Server, c.Body)
+		},
+		Logger: g.logger, Observer: g.metrics.Router(),
+	})
+	g.serveRouter(processor)
+	g.serveBroker()
+	return nil
+}
+
+// learned is told of every new state of a server.
+func (g *gateway) learned(name string, st catalog.State) {
+	if g.publisher.SetState(name, st) {
+		g.metrics.Listed(name)
+	}
+}
+
+// maxRouterMessage bounds what Envoy may send the router at once, which is at most what it buffers of a connection.
+const maxRouterMessage = 2 * xds.DefaultBufferLimit
+
+func (g *gateway) serveRouter(p *extproc.Processor) {
+	g.routerServer = grpc.NewServer(grpc.MaxRecvMsgSize(maxRouterMessage))
+	p.Register(g.routerServer)
+	if g.feed != nil {
+		g.xdsServer = grpc.NewServer(xds.ServerOptions()...)
+		g.feed.server.Register(g.xdsServer)
+	}
+}
+
+// maxBrokerHeaders leaves room for what Envoy and the router add to a client's headers.
+const maxBrokerHeaders = 256 << 10
+
+func (g *gateway) serveBroker() {
+	g.requests = &inFlight{handler: g.broker}
+	// No timeouts but for the headers: an answer may be a stream that lasts for hours.
+	g.brokerServer = &http.Server{
+		Handler: g.requests, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: maxBrokerHeaders,
+		ErrorLog: slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn),
+	}
+}
+
+func (g *gateway) serveAdmin() {
+	o := admin.Options{
+		Version: g.version, LocalOnly: isLocal(g.settings.adminAddress), NotReady: g.notReady, Config: g.configStatus,
+		Snapshot: g.publisher.Snapshot, URL: func(server string) string { return g.publisher.view.Load().urls[server] },
+		Problems: func() []catalog.Problem { return g.publisher.view.Load().problems },
+		Sessions: g.sessions.Count, Metrics: g.metrics.Handler(),
+	}
+	if g.feed != nil {
+		o.Envoys = g.feed.Status
+	}
+	g.adminServer = &http.Server{
+		Handler: admin.New(o), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn),
+	}
+}
+
+// notReady are the reasons for which no traffic should be sent here.
+func (g *gateway) notReady() []string {
+	if g.draining.Load() {
+		return []string{"the process is stopping"}
+	}
+	reasons := g.publisher.NotReady()
+	if g.feed != nil {
+		reasons = append(reasons, g.feed.NotReady()...)
+	}
+	return reasons
+}
+
+// listeners are the open addresses.
+type listeners struct{ router, broker, admin, xds net.Listener }
+
+func (l *listeners) close() {
+	for _, one := range []net.Listener{l.router, l.broker, l.admin, l.xds} {
+		if one != nil {
+			_ = one.Close()
+		}
+	}
+}
+
+func (g *gateway) listen(ctx context.Context) (l listeners, err error) {
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	s := g.settings
+	if l.router, err = listen(ctx, flagRouter, s.routerAddress); err != nil {
+		return l, err
+	}
+	if l.broker, err = listen(ctx, flagBroker, s.brokerAddress); err != nil {
+		return l, err
+	}
+	if l.admin, err = listen(ctx, flagAdmin, s.adminAddress); err != nil {
+		return l, err
+	}
+	if g.feed != nil {
+		l.xds, err = listen(ctx, flagXDS, s.xdsAddress)
+	}
+	return l, err
+}
+
+// start listens and begins to work. What it starts ends by shutdown, not by the context.
+func (g *gateway) start(ctx context.Context) error {
+	l, err := g.listen(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, g.stop = context.WithCancel(context.WithoutCancel(ctx))
+	g.running.Go(func() { g.publisher.Run(ctx) })
+	g.running.Go(func() { g.sessions.Run(ctx) })
+	current := g.watched.current()
+	g.running.Go(func() { g.watch(ctx, current) })
+	g.serve("the router", func() error { return g.routerServer.Serve(l.router) })
+	g.serve("the broker", func() error { return g.brokerServer.Serve(l.broker) })
+	g.serve("the admin interface", func() error { return g.adminServer.Serve(l.admin) })
+	if g.feed != nil {
+		g.serve("the configuration server", func() error { return g.xdsServer.Serve(l.xds) })
+	}
+	g.manager.Apply(current) //nolint:contextcheck // workers end by Close, not by a context
+	g.adminAddress = l.admin.Addr().String()
+	g.logger.InfoContext(ctx, "listening", "router", l.router.Addr().String(), "broker", l.broker.Addr().String(), "admin", l.admin.Addr().String(),
+		"xds", g.settings.xdsAddress, "version", g.version)
+	return nil
+}
+
+func (g *gateway) serve(what string, serve func() error) {
+	g.running.Go(func() {
+		err := serve()
+		if err == nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, grpc.ErrServerStopped) {
+			return
+		}
+		g.failed <- fmt.Errorf("%s stopped serving: %w", what, err)
+	})
+}
+
+// quiesce takes no new requests and waits until those in flight have been answered, or the context ends.
+func (g *gateway) quiesce(ctx context.Context) {
+	g.draining.Store(true)
+	stopped := make(chan struct{})
+	go func() {
+		g.routerServer.GracefulStop()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+	}
+	untilNone(ctx, g.requests.calls.Load)
+}
+
+// endSessions ends the sessions of clients, with their streams and their sessions with servers.
+func (g *gateway) endSessions(ctx context.Context) {
+	g.ending.Do(func() {
+		g.draining.Store(true)
+		closing, cancel := closingTime(ctx)
+		defer cancel()
+		g.broker.Close(closing)
+	})
+}
+
+// closingTime is what is left of the time for draining, or a second if that is over: servers should hear that their
+// sessions have ended.
+func closingTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Err() == nil {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+}
+
+// shutdown ends everything.
+func (g *gateway) shutdown(ctx context.Context) {
+	g.endSessions(ctx) // before the manager ends, whose endpoints that needs
+	closing, cancel := closingTime(ctx)
+	defer cancel()
+	if err := g.brokerServer.Shutdown(closing); err != nil {
+		_ = g.brokerServer.Close()
+	}
+	g.manager.Close(closing)
+	g.routerServer.Stop()
+	if g.xdsServer != nil {
+		g.xdsServer.Stop()
+	}
+	_ = g.adminServer.Close()
+	g.stop()
+	g.running.Wait()
+}

@@ -1,0 +1,225 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/guicassolato/mcp-gateway/internal/broker"
+	"github.com/guicassolato/mcp-gateway/internal/router"
+	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/xds"
+)
+
+// The environment variables that the command line reads.
+const (
+	envSessionKey = "MCP_GATEWAY_SESSION_KEY"
+	envPort       = "GATEWAY_LOCAL_PORT_HTTP_MCP"
+)
+
+// settings are the values of the flags.
+type settings struct {
+	configFile         string
+	controller         bool
+	routerAddress      string
+	brokerAddress      string
+	adminAddress       string
+	xdsAddress         string
+	publicURL          string
+	allowedOrigins     []string
+	maxRequestBytes    int64
+	pageSize           int
+	sessionKeyFile     string
+	sessionMaxAge      time.Duration
+	sessionIdleTimeout time.Duration
+	drainTimeout       time.Duration
+	logLevel           string
+	logFormat          string
+	envoy              envoySettings
+}
+
+// envoySettings are those that concern Envoy's side.
+type envoySettings struct {
+	listen    string
+	router    string
+	broker    string
+	xds       string
+	admin     string
+	nodeID    string
+	accessLog string
+	policies  string
+	systemCA  string
+}
+
+const (
+	flagConfig = "mcp-gateway-config"
+	flagRouter = "mcp-router-address"
+	flagBroker = "mcp-broker-public-address"
+	flagAdmin  = "admin-address"
+	flagXDS    = "xds-address"
+	flagPublic = "public-url"
+	flagKey    = "session-key-file"
+)
+
+// serving adds the flags of everything that serves.
+func (s *settings) serving(f *pflag.FlagSet) {
+	f.StringSliceVar(&s.allowedOrigins, "allowed-origins", nil, "web `origins` whose pages may call, like https://app.example.com, beside those of this machine; separated by commas")
+	f.Int64Var(&s.maxRequestBytes, "max-request-bytes", router.DefaultMaxBody, "the largest request body in `bytes`")
+	f.IntVar(&s.pageSize, "page-size", broker.DefaultPageSize, "the most `items` in one page of a list")
+	f.StringVar(&s.sessionKeyFile, flagKey, "", "`file` with the secret, at least 32 bytes, that session tokens are signed with; replicas share it. Or the environment variable "+envSessionKey+"; with neither, a key is made for this run")
+	f.DurationVar(&s.sessionMaxAge, "session-max-age", session.DefaultMaxAge, "the longest life of a client's session")
+	f.DurationVar(&s.sessionIdleTimeout, "session-idle-timeout", session.DefaultMaxIdle, "how long a client's session may rest before it ends")
+	f.DurationVar(&s.drainTimeout, "drain-timeout", 10*time.Second, "how long calls in flight may still take once the process is told to stop")
+	f.StringVar(&s.adminAddress, flagAdmin, "127.0.0.1:8090", "`address` for /healthz, /readyz, /status and /metrics: host:port or unix:/path")
+	f.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&s.logFormat, "log-format", "text", "text or json")
+	s.envoy.shared(f)
+}
+
+// shared adds the flags that say what Envoy is told, whoever tells it.
+func (e *envoySettings) shared(f *pflag.FlagSet) {
+	f.StringVar(&e.policies, "envoy-policies", "", "`file` with Envoy filters of your own, which run behind the router")
+	f.StringVar(&e.accessLog, "envoy-access-log", "", "`file` for Envoy's access log, such as /dev/stdout; empty means none")
+	f.StringVar(&e.systemCA, "envoy-system-ca", "", "`file` with the root certificates that Envoy trusts where a server has none of its own (default: the machine's)")
+}
+
+// addresses adds the flags of where Envoy listens and finds the gateway.
+func (e *envoySettings) addresses(f *pflag.FlagSet) {
+	f.StringVar(&e.listen, "envoy-listen-address", "127.0.0.1:8888", "`address:port` on which Envoy serves the endpoint")
+	f.StringVar(&e.router, "envoy-router-address", "", "`address` at which Envoy finds the router (default: --"+flagRouter+" on this machine)")
+	f.StringVar(&e.broker, "envoy-broker-address", "", "`address` at which Envoy finds the broker (default: --"+flagBroker+" on this machine)")
+}
+
+// listening adds the flags of the router's and the broker's own addresses.
+func (s *settings) listening(f *pflag.FlagSet) {
+	f.StringVar(&s.routerAddress, flagRouter, "0.0.0.0:50051", "`address` of the router, Envoy's external processor: host:port or unix:/path. It has no protection of its own: let only Envoy reach it")
+	f.StringVar(&s.brokerAddress, flagBroker, "0.0.0.0:8080", "`address` of the broker: host:port or unix:/path. Let only Envoy reach it")
+}
+
+// check finds mistakes in the flags that need no look at the world.
+func (s *settings) check() error {
+	errs := []error{
+		checkAddress(flagRouter, s.routerAddress), checkAddress(flagBroker, s.brokerAddress), checkAddress(flagAdmin, s.adminAddress),
+	}
+	if s.xdsAddress != "" {
+		errs = append(errs, checkAddress(flagXDS, s.xdsAddress))
+	}
+	positive := func(flag string, ok bool) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("--%s: must be more than 0", flag))
+		}
+	}
+	positive("max-request-bytes", s.maxRequestBytes > 0)
+	positive("page-size", s.pageSize > 0)
+	positive("session-max-age", s.sessionMaxAge > 0)
+	positive("session-idle-timeout", s.sessionIdleTimeout > 0)
+	positive("drain-timeout", s.drainTimeout > 0)
+	for i, origin := range s.allowedOrigins {
+		s.allowedOrigins[i] = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(origin), "/"))
+		errs = append(errs, checkOrigin(s.allowedOrigins[i]))
+	}
+	if _, err := s.public(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// checkOrigin refuses what could never equal a browser's Origin header.
+func checkOrigin(origin string) error {
+	u, err := url.Parse(origin)
+	if err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || strings.ContainsAny(origin, "#*") {
+		return fmt.Errorf("--allowed-origins %q: want scheme://host or scheme://host:port, without a path or a wildcard", origin)
+	}
+	return nil
+}
+
+// public is the endpoint's URL as clients know it, without a path.
+func (s *settings) public() (*url.URL, error) {
+	u, err := url.Parse(s.publicURL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return nil, fmt.Errorf("--%s %q: want a URL like https://mcp.example.com", flagPublic, s.publicURL)
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
+		return nil, fmt.Errorf("--%s: must have nothing but scheme, host and port; the endpoint is always at /mcp", flagPublic)
+	}
+	u.Path = ""
+	return u, nil
+}
+
+// key is the configured session key, or one for this run.
+func (s *settings) key(lookup func(string) (string, bool)) (key session.Key, generated bool, err error) {
+	secret, source := []byte(nil), ""
+	if v, _ := lookup(envSessionKey); v != "" {
+		secret, source = []byte(v), envSessionKey
+	}
+	if s.sessionKeyFile != "" {
+		if source != "" {
+			return key, false, usagef("both --%s and %s are given: keep one of them", flagKey, envSessionKey)
+		}
+		source = "--" + flagKey
+		if secret, err = os.ReadFile(s.sessionKeyFile); err != nil {
+			return key, false, fmt.Errorf("%s: %w", source, err)
+		}
+	}
+	if source == "" {
+		return session.GenerateKey(), true, nil
+	}
+	key, err = session.NewKey([]byte(strings.TrimRight(string(secret), "\r\n")))
+	if err != nil {
+		return key, false, fmt.Errorf("%s: %w", source, err)
+	}
+	return key, false, nil
+}
+
+// envoyOptions are the settings as package xds wants them.
+func (s *settings) envoyOptions() (xds.Options, error) {
+	o := xds.Options{
+		Listen: s.envoy.listen, Router: s.envoy.router, Broker: s.envoy.broker, XDS: s.envoy.xds, Admin: s.envoy.admin, NodeID: s.envoy.nodeID,
+		AllowedOrigins: s.allowedOrigins, UseRemoteAddress: true, AccessLog: s.envoy.accessLog, SystemCA: s.envoy.systemCA,
+	}
+	if o.Router == "" {
+		o.Router = reachable(s.routerAddress)
+	}
+	if o.Broker == "" {
+		o.Broker = reachable(s.brokerAddress)
+	}
+	if o.SystemCA == "" {
+		o.SystemCA = findSystemCA(os.Getenv, os.Stat)
+	}
+	if s.envoy.policies == "" {
+		return o, nil
+	}
+	file, err := os.ReadFile(s.envoy.policies)
+	if err == nil {
+		o.Policies, err = xds.ParsePolicies(file)
+	}
+	if err != nil {
+		return o, fmt.Errorf("--envoy-policies %q: %w", s.envoy.policies, err)
+	}
+	return o, nil
+}
+
+// findSystemCA is the file with the machine's root certificates, empty if it is at none of the usual places.
+func findSystemCA(getenv func(string) string, stat func(string) (os.FileInfo, error)) string {
+	for _, path := range []string{
+		getenv("SSL_CERT_FILE"),
+		"/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Alpine, Arch
+		"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // Fedora, RHEL
+		"/etc/pki/tls/certs/ca-bundle.crt",                  // older ones of these
+		"/etc/ssl/ca-bundle.pem",                            // openSUSE
+		"/etc/ssl/cert.pem",                                 // macOS, BSD
+	} {
+		if path == "" {
+			continue
+		}
+		if info, err := stat(path); err == nil && info.Mode().IsRegular() {
+			return path
+		}
+	}
+	return ""
+}

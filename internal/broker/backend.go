@@ -1,0 +1,164 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/upstream"
+)
+
+const (
+	openTimeout   = 30 * time.Second
+	notifyTimeout = 10 * time.Second
+	closeTimeout  = 5 * time.Second
+	// levelPatience is how long a client waits for slow servers to take a log level.
+	levelPatience = 2 * time.Second
+	maxClosing    = 64
+)
+
+var errEnded = errors.New("the session has ended")
+
+// open returns the session's backend session with a server, and opens it if need be: once, however many calls race.
+func (b *Broker) open(ctx context.Context, s *session.Session, server *catalog.Server) (session.Backend, error) {
+	if have, ok := s.Backend(server.Name, server.Fingerprint); ok {
+		return have, nil
+	}
+	//nolint:contextcheck // the opening outlives the call that asked for it: others may wait for it too
+	opening := b.flights.DoChan(s.Token()+"\x00"+server.Name+"\x00"+server.Fingerprint, func() (any, error) {
+		if have, ok := s.Backend(server.Name, server.Fingerprint); ok {
+			return have, nil
+		}
+		ctx, cancel := context.WithTimeout(b.ctx, openTimeout)
+		defer cancel()
+		return b.openNow(ctx, s, server)
+	})
+	select {
+	case res := <-opening:
+		if res.Err != nil {
+			return session.Backend{}, res.Err
+		}
+		return res.Val.(session.Backend), nil
+	case <-ctx.Done():
+		return session.Backend{}, ctx.Err()
+	}
+}
+
+func (b *Broker) openNow(ctx context.Context, s *session.Session, server *catalog.Server) (session.Backend, error) {
+	ep := b.opts.Endpoint(server.Name)
+	if ep == nil {
+		return session.Backend{}, fmt.Errorf("server %q is no longer configured", server.Name)
+	}
+	opened, err := ep.Open(ctx, s.InitParams())
+	if err != nil {
+		return session.Backend{}, err
+	}
+	level := s.LogLevel()
+	b.sendLevel(ctx, ep, opened.Session, server, level)
+	be := session.Backend{ID: opened.ID, Revision: opened.Revision, Fingerprint: server.Fingerprint}
+	if !s.SetBackend(server.Name, be) {
+		b.closeBackend(server.Name, be) //nolint:contextcheck // nobody waits for it
+		return session.Backend{}, errEnded
+	}
+	if now := s.LogLevel(); string(now) != string(level) { // set meanwhile, when this session was not known yet
+		b.sendLevel(ctx, ep, opened.Session, server, now)
+	}
+	b.follow(s, server.Name, be)
+	return be, nil
+}
+
+func (b *Broker) sendLevel(ctx context.Context, ep *upstream.Endpoint, us upstream.Session, server *catalog.Server, level json.RawMessage) {
+	if level != nil && server.Offers("logging") {
+		_, _ = ep.Call(ctx, us, "logging/setLevel", level) // a server that refuses logs as it likes
+	}
+}
+
+// SessionEnded closes what was opened for a session. It does not wait.
+func (b *Broker) SessionEnded(s *session.Session) {
+	b.mu.Lock()
+	h := b.hubs[s]
+	delete(b.hubs, s)
+	b.mu.Unlock()
+	if h != nil {
+		h.cancel()
+	}
+	for name, be := range s.Backends() {
+		b.closeBackend(name, be)
+	}
+}
+
+func (b *Broker) closeBackend(server string, be session.Backend) {
+	ep := b.opts.Endpoint(server)
+	if ep == nil || be.ID == "" {
+		return
+	}
+	b.background(func() {
+		select {
+		case b.closing <- struct{}{}:
+			defer func() { <-b.closing }()
+		case <-b.ctx.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(b.ctx, closeTimeout)
+		defer cancel()
+		if err := ep.Delete(ctx, upstreamSession(be)); err != nil {
+			b.opts.Logger.DebugContext(ctx, "could not close a backend session", "server", server, "error", err)
+		}
+	})
+}
+
+func upstreamSession(be session.Backend) upstream.Session {
+	return upstream.Session{ID: be.ID, Revision: be.Revision}
+}
+
+// everyBackend calls f for all open backend sessions at once. It does not wait for that; what it returns is closed then.
+func (b *Broker) everyBackend(s *session.Session, f func(context.Context, *upstream.Endpoint, upstream.Session, *catalog.Server)) <-chan struct{} {
+	snap, done := b.opts.Snapshot(), make(chan struct{})
+	go func() {
+		defer close(done)
+		ctx, cancel := context.WithTimeout(b.ctx, notifyTimeout)
+		defer cancel()
+		var wait sync.WaitGroup
+		defer wait.Wait()
+		for name, be := range s.Backends() {
+			if server, ep := snap.Server(name), b.opts.Endpoint(name); server != nil && ep != nil {
+				wait.Go(func() { f(ctx, ep, upstreamSession(be), server) })
+			}
+		}
+	}()
+	return done
+}
+
+// setLevel sets the log level at all servers that log, those with a session now and those that get one later.
+func (b *Broker) setLevel(w http.ResponseWriter, _ *http.Request, s *session.Session, m *jsonrpc.Message) {
+	level, err := jsonrpc.Unquote(m.Param("level").Of(m.Body))
+	if err != nil || !isLogLevel(level) {
+		b.fail(w, badParams(m, "params.level must be one of debug, info, notice, warning, error, critical, alert, emergency"))
+		return
+	}
+	params := json.RawMessage(m.Params.Of(m.Body))
+	s.SetLogLevel(params)
+	done := b.everyBackend(s, func(ctx context.Context, ep *upstream.Endpoint, us upstream.Session, server *catalog.Server) {
+		b.sendLevel(ctx, ep, us, server, params)
+	})
+	select {
+	case <-done:
+	case <-time.After(levelPatience): // a slow server costs the others nothing (Invariant 12)
+	}
+	b.result(w, m, []byte("{}"))
+}
+
+func isLogLevel(level string) bool {
+	switch level {
+	case "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,240 @@
+// Package broker is the MCP server that clients see for what needs aggregation or a new backend session: initialize,
+// lists, notifications, and the first call of a session to a server. It is reached through Envoy, behind the policies, and
+// believes only requests that a router of this gateway labelled. It must not know the router's code, Envoy or Kubernetes.
+package broker
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/upstream"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
+)
+
+// Options are the settings of a Broker.
+type Options struct {
+	// RouterKey is what a router proves itself with in wire.HeaderRouterKey.
+	RouterKey string
+	Sessions  *session.Registry
+	Snapshot  func() *catalog.Snapshot
+	// Endpoint is the client of a server, nil for an unknown one. Poke has its lists read again soon.
+	Endpoint func(server string) *upstream.Endpoint
+	Poke     func(server string)
+	Logger   *slog.Logger
+	Version  string
+	// PageSize is the most items in one page of a list, default 1 000.
+	PageSize int
+	// MaxBody is the largest request in bytes, default 4 MiB; the router enforces its own before.
+	MaxBody int64
+	Key     session.Key
+	// ResourceMetadata answers wire.PathProtectedResource.
+	ResourceMetadata http.Handler
+}
+
+// Defaults of Options.
+const (
+	DefaultPageSize = 1000
+	DefaultMaxBody  = 4 << 20
+)
+
+// Broker is an http.Handler.
+type Broker struct {
+	opts      Options
+	cursorKey []byte
+	flights   singleflight.Group // opening of backend sessions
+	closing   chan struct{}      // bounds how many backend sessions are closed at once
+	ctx       context.Context    // of what outlives a request
+	stop      context.CancelFunc
+	work      sync.WaitGroup
+
+	mu     sync.Mutex // guards hubs and closed
+	hubs   map[*session.Session]*hub
+	closed bool
+}
+
+// New makes a broker.
+func New(o Options) *Broker {
+	if o.PageSize <= 0 {
+		o.PageSize = DefaultPageSize
+	}
+	if o.MaxBody <= 0 {
+		o.MaxBody = DefaultMaxBody
+	}
+	b := &Broker{opts: o, cursorKey: o.Key.Derive("cursor"), hubs: map[*session.Session]*hub{}, closing: make(chan struct{}, maxClosing)}
+	b.ctx, b.stop = context.WithCancel(context.Background())
+	return b
+}
+
+// Close ends all streams and waits, as long as the context allows, for backend sessions that are being closed.
+func (b *Broker) Close(ctx context.Context) {
+	b.opts.Sessions.All(func(s *session.Session) bool {
+		b.opts.Sessions.Delete(s)
+		return true
+	})
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		b.work.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	b.stop()
+}
+
+// background runs what outlives a request and what Close waits for. Once that waits, nothing more is begun.
+func (b *Broker) background(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.work.Go(f)
+	}
+}
+
+// ServeHTTP answers one request.
+func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == wire.PathProtectedResource || strings.HasPrefix(r.URL.Path, wire.PathProtectedResource+"/") {
+		b.opts.ResourceMetadata.ServeHTTP(w, r)
+		return
+	}
+	if !b.labelled(r) {
+		b.fail(w, invalid(nil, http.StatusForbidden, "this is the broker's own port; the endpoint is Envoy's, whose router has to label the request"))
+		return
+	}
+	switch r.Method {
+	case http.MethodPost:
+		b.post(w, r)
+	case http.MethodGet:
+		b.withSession(w, r, nil, func(s *session.Session) { b.listen(w, r, s) })
+	case http.MethodDelete:
+		b.withSession(w, r, nil, func(s *session.Session) {
+			b.opts.Sessions.Delete(s)
+			w.WriteHeader(http.StatusNoContent)
+		})
+	default:
+		w.Header().Set("Allow", "POST, GET, DELETE")
+		b.fail(w, invalid(nil, http.StatusMethodNotAllowed, "the endpoint takes POST, GET and DELETE"))
+	}
+}
+
+// labelled tells whether a router of this gateway has sent the request here. Without a key there is none.
+func (b *Broker) labelled(r *http.Request) bool {
+	key := []byte(r.Header.Get(wire.HeaderRouterKey))
+	return len(b.opts.RouterKey) > 0 && subtle.ConstantTimeCompare(key, []byte(b.opts.RouterKey)) == 1
+}
+
+func (b *Broker) post(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, b.opts.MaxBody))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			b.fail(w, &jsonrpc.Error{Code: http.StatusRequestEntityTooLarge, Status: http.StatusRequestEntityTooLarge, Message: "the request body is too large"})
+		}
+		return // else the client has left
+	}
+	m, fault := jsonrpc.Parse(body, jsonrpc.Limits{})
+	if fault != nil {
+		b.fail(w, fault)
+		return
+	}
+	if m.Kind == jsonrpc.Request && m.MethodName() == "initialize" {
+		b.initialize(w, r, &m)
+		return
+	}
+	//nolint:contextcheck // what servers are notified of outlives the request
+	b.withSession(w, r, m.ID.Of(body), func(s *session.Session) {
+		switch m.Kind {
+		case jsonrpc.Notification:
+			b.notification(s, &m)
+			w.WriteHeader(http.StatusAccepted)
+		case jsonrpc.Request:
+			b.request(w, r, s, &m)
+		default:
+			b.fail(w, invalid(nil, http.StatusBadRequest, "this response answers no request of this session"))
+		}
+	})
+}
+
+func (b *Broker) request(w http.ResponseWriter, r *http.Request, s *session.Session, m *jsonrpc.Message) {
+	if name := r.Header.Get(wire.HeaderServer); name != "" && name != wire.BrokerServer {
+		b.carry(w, r, s, m, name)
+		return
+	}
+	switch method := m.MethodName(); method {
+	case "ping":
+		b.result(w, m, []byte("{}"))
+	case "tools/list":
+		b.list(w, m, catalog.Tool, "tools")
+	case "prompts/list":
+		b.list(w, m, catalog.Prompt, "prompts")
+	case "resources/list":
+		b.list(w, m, catalog.Resource, "resources")
+	case "resources/templates/list":
+		b.list(w, m, catalog.Template, "resourceTemplates")
+	case "logging/setLevel":
+		b.setLevel(w, r, s, m)
+	default:
+		b.fail(w, &jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, Status: http.StatusOK, ID: m.ID.Of(m.Body), Message: "unknown method"})
+	}
+}
+
+// withSession calls f with the request's session. The router has looked it up before; it may have ended since.
+func (b *Broker) withSession(w http.ResponseWriter, r *http.Request, id []byte, f func(*session.Session)) {
+	s, err := b.opts.Sessions.Lookup(r.Header.Get(wire.HeaderSessionID))
+	if err != nil {
+		b.fail(w, unknownSession(id))
+		return
+	}
+	f(s)
+}
+
+// notification passes on what concerns servers. Cancellation and progress are the router's to send to their owner; what
+// it found no owner for needs nothing done.
+func (b *Broker) notification(s *session.Session, m *jsonrpc.Message) {
+	if m.MethodName() != "notifications/roots/list_changed" {
+		return
+	}
+	params := json.RawMessage(m.Params.Of(m.Body))
+	b.everyBackend(s, func(ctx context.Context, ep *upstream.Endpoint, us upstream.Session, _ *catalog.Server) {
+		_ = ep.Notify(ctx, us, "notifications/roots/list_changed", params) // a server that is down asks for roots when it is back
+	})
+}
+
+func (b *Broker) result(w http.ResponseWriter, m *jsonrpc.Message, result []byte) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(jsonrpc.AppendResult(nil, m.ID.Of(m.Body), result))
+}
+
+func (b *Broker) fail(w http.ResponseWriter, e *jsonrpc.Error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(e.Status)
+	_, _ = w.Write(e.AppendResponse(nil))
+}
+
+func invalid(id []byte, status int, message string) *jsonrpc.Error {
+	return &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Status: status, ID: id, Message: message}
+}
+
+func unknownSession(id []byte) *jsonrpc.Error {
+	return invalid(id, http.StatusNotFound, "unknown or expired session; send an initialize request to start a new one")
+}
+
+func badParams(m *jsonrpc.Message, message string) *jsonrpc.Error {
+	return &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Status: http.StatusOK, ID: m.ID.Of(m.Body), Message: message}
+}

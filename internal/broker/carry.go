@@ -1,0 +1,212 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+	"github.com/guicassolato/mcp-gateway/internal/relay"
+	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/sse"
+	"github.com/guicassolato/mcp-gateway/internal/upstream"
+)
+
+// carry makes a call for a client whose session has none with the server yet. The router found the owner and put the
+// server's own names into the message.
+func (b *Broker) carry(w http.ResponseWriter, r *http.Request, s *session.Session, m *jsonrpc.Message, name string) {
+	server := b.opts.Snapshot().Server(name)
+	id := m.ID.Of(m.Body)
+	if server == nil {
+		b.fail(w, badGateway(id, http.StatusServiceUnavailable, name, "is no longer configured"))
+		return
+	}
+	defer s.BeginCall(id, name)()
+	resp, err := b.call(r.Context(), s, server, id, m.Body)
+	if err != nil {
+		var fault *jsonrpc.Error
+		if !errors.As(err, &fault) {
+			fault = badGateway(id, http.StatusBadGateway, name, err.Error())
+		}
+		b.fail(w, fault)
+		return
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if ct := resp.Header.Get("Content-Type"); ct != "" {
+		w.Header().Set("Content-Type", ct)
+	}
+	w.WriteHeader(resp.StatusCode)
+	pour(w, resp.Body)
+}
+
+// pour copies a body as it comes. What stops it is the client's leaving or the server's: both end the answer here.
+func pour(w http.ResponseWriter, body io.Reader) {
+	flush := http.NewResponseController(w)
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := body.Read(buf)
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				return
+			}
+			_ = flush.Flush() // the response writer of net/http always can
+		}
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler) //nolint:forbidigo // the way of net/http to cut an answer, so that nobody takes it for whole
+		}
+	}
+}
+
+// Replay makes a call again that a server refused because it had forgotten the session. The answer's body streams.
+func (b *Broker) Replay(ctx context.Context, s *session.Session, server *catalog.Server, body []byte) (*http.Response, error) {
+	m, fault := jsonrpc.Parse(body, jsonrpc.Limits{})
+	if fault != nil {
+		return nil, fault
+	}
+	return b.call(ctx, s, server, m.ID.Of(body), body)
+}
+
+// call sends a message in the session's backend session with a server. One that the server has forgotten is replaced once:
+// a server that does not know the session has not begun the call. The error is a *jsonrpc.Error.
+func (b *Broker) call(ctx context.Context, s *session.Session, server *catalog.Server, id, body []byte) (*http.Response, error) {
+	for attempt := 0; ; attempt++ {
+		resp, err := b.attempt(ctx, s, server, id, body)
+		if !errors.Is(err, upstream.ErrSessionUnknown) {
+			return resp, err
+		}
+		if attempt > 0 {
+			return nil, badGateway(id, http.StatusBadGateway, server.Name, "does not know the session that it has just opened")
+		}
+	}
+}
+
+func (b *Broker) attempt(ctx context.Context, s *session.Session, server *catalog.Server, id, body []byte) (*http.Response, error) {
+	be, err := b.open(ctx, s, server)
+	if errors.Is(err, errEnded) {
+		return nil, unknownSession(id)
+	}
+	if err != nil {
+		return nil, badGateway(id, http.StatusBadGateway, server.Name, "opened no session: "+err.Error())
+	}
+	ep := b.opts.Endpoint(server.Name)
+	if ep == nil {
+		return nil, badGateway(id, http.StatusServiceUnavailable, server.Name, "is no longer configured")
+	}
+	resp, err := ep.Post(ctx, upstreamSession(be), body, nil)
+	if err != nil {
+		return nil, badGateway(id, http.StatusServiceUnavailable, server.Name, "could not be reached: "+err.Error())
+	}
+	verdict, why := relay.Judge(resp.StatusCode, resp.Header.Get("Content-Type"), resp.ContentLength == 0)
+	switch verdict {
+	case relay.Stream:
+		resp.Body = b.stream(resp.Body, s, server.Name, id)
+		return resp, nil
+	case relay.Plain:
+		verdict, why = relay.Bad, fmt.Sprintf("took the request without an answer (HTTP status %d)", resp.StatusCode)
+	case relay.Message:
+		verdict, why = check(resp)
+		if verdict == relay.Message {
+			return resp, nil
+		}
+	default:
+	}
+	_ = resp.Body.Close() // nothing of it is used
+	if verdict == relay.Forgotten {
+		s.DropBackend(server.Name, be.ID)
+		return nil, fmt.Errorf("server %q: %w", server.Name, upstream.ErrSessionUnknown)
+	}
+	return nil, badGateway(id, http.StatusBadGateway, server.Name, why)
+}
+
+// check holds a JSON answer back until it is known to be one, if it is not too large for that.
+func check(resp *http.Response) (relay.Verdict, string) {
+	held, err := io.ReadAll(io.LimitReader(resp.Body, relay.CheckLimit+1))
+	if err != nil {
+		return relay.Bad, "broke off its answer: " + err.Error()
+	}
+	rest := resp.Body
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(held), rest), rest}
+	if len(held) > relay.CheckLimit {
+		return relay.Message, ""
+	}
+	return relay.CheckMessage(resp.StatusCode, held)
+}
+
+func badGateway(id []byte, status int, server, what string) *jsonrpc.Error {
+	return &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Status: status, ID: id, Message: fmt.Sprintf("server %q %s", server, what)}
+}
+
+// stream rewrites an event stream while it is read.
+func (b *Broker) stream(body io.ReadCloser, s *session.Session, server string, id []byte) io.ReadCloser {
+	st := &rewritten{body: body, server: server, id: id}
+	st.rewriter = relay.New(s, server, relay.Options{
+		Kind:     session.SealCallEvent,
+		Answered: func(got []byte) { st.answered = st.answered || relay.SameID(got, id) },
+		Event:    func(string) { st.resumable = true },
+	})
+	return st
+}
+
+type rewritten struct {
+	body                io.ReadCloser
+	rewriter            *relay.Rewriter
+	server              string
+	id                  []byte
+	answered, resumable bool
+	buf, ready          []byte
+	err                 error
+}
+
+// Read implements io.Reader.
+func (st *rewritten) Read(p []byte) (int, error) {
+	if st.buf == nil {
+		st.buf = make([]byte, 32<<10)
+	}
+	for len(st.ready) == 0 {
+		if st.err != nil {
+			return 0, st.err
+		}
+		n, err := st.body.Read(st.buf)
+		ready, fault := st.rewriter.Push(st.ready[:0], st.buf[:n])
+		st.ready = ready
+		if fault != nil {
+			st.end(fault)
+		} else if err != nil {
+			st.end(err)
+		}
+	}
+	n := copy(p, st.ready)
+	st.ready = st.ready[n:]
+	return n, nil
+}
+
+// end finishes a stream. A call left without an answer, in a stream that nobody can resume, gets an error.
+func (st *rewritten) end(err error) {
+	st.err = err
+	if st.answered || st.resumable {
+		if errors.Is(err, io.EOF) {
+			st.ready = st.rewriter.Rest(st.ready)
+		}
+		return
+	}
+	// What the server did not finish is left out: with more behind it, a client would take it for an event.
+	what := "closed the stream before it had answered"
+	if !errors.Is(err, io.EOF) {
+		what, st.err = "broke off the stream before it had answered: "+err.Error(), io.EOF
+	}
+	fault := badGateway(st.id, http.StatusBadGateway, st.server, what)
+	st.ready = sse.AppendEvent(st.ready, sse.Event{Name: "message", Data: fault.AppendResponse(nil), HasData: true})
+}
+
+// Close implements io.Closer.
+func (st *rewritten) Close() error { return st.body.Close() }

@@ -1,0 +1,317 @@
+package catalog
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/yosida95/uritemplate/v3"
+
+	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+)
+
+// Input is all that a Snapshot is built from.
+type Input struct {
+	// Servers are the configured servers. The first of two that give one name keeps it.
+	Servers []config.Server
+	// States is what is known of each server by name.
+	States map[string]State
+	// Cluster names Envoy's cluster of a server; nil means the server's name.
+	Cluster func(*config.Server) string
+	// Programmed tells whether Envoy can route to a cluster; nil means that it always can.
+	Programmed func(cluster string) bool
+}
+
+// Build makes a snapshot. It never fails: what cannot be shown is left out and reported.
+func Build(in Input) *Snapshot {
+	b := builder{in: in, snap: &Snapshot{byName: make(map[string]*Server, len(in.Servers))}}
+	for i := range in.Servers {
+		b.server(&in.Servers[i])
+	}
+	for kind := range kinds {
+		b.finish(kind)
+	}
+	b.snap.servers, b.snap.problems = slices.Clip(b.snap.servers), slices.Clip(b.snap.problems)
+	return b.snap
+}
+
+type builder struct {
+	in   Input
+	snap *Snapshot
+}
+
+func (b *builder) server(cfg *config.Server) {
+	s := &Server{
+		Name: cfg.Name, Fingerprint: Fingerprint(cfg), Cluster: cfg.Name, Authority: cfg.Hostname, Path: cfg.Path,
+		Prefix: cfg.ToolPrefix, URIPrefix: cfg.URIPrefix, Timeout: cfg.Timeout, State: b.in.States[cfg.Name], Programmed: true,
+	}
+	if b.in.Cluster != nil {
+		s.Cluster = b.in.Cluster(cfg)
+	}
+	if b.in.Programmed != nil {
+		s.Programmed = b.in.Programmed(s.Cluster)
+	}
+	if !cfg.Enabled {
+		s.State = State{Health: HealthDisabled, Since: s.State.Since}
+	}
+	if s.State.Health == "" {
+		s.State.Health = HealthConnecting
+	}
+	b.snap.servers = append(b.snap.servers, s)
+	b.snap.byName[s.Name] = s
+	if s.State.Listing == nil {
+		return
+	}
+	s.caps = parseCapabilities(s.State.Listing.Capabilities)
+	for _, p := range s.State.Listing.Problems {
+		b.snap.problems = append(b.snap.problems, Problem{Server: s.Name, Message: p})
+	}
+	if !s.Programmed {
+		return
+	}
+	b.features(s)
+	for kind := range kinds {
+		for _, def := range s.State.Listing.Items[kind] {
+			b.item(s, cfg, kind, def)
+		}
+	}
+}
+
+func (b *builder) features(s *Server) {
+	f := &b.snap.features
+	f.Prompts = f.Prompts || s.Offers("prompts")
+	f.Resources = f.Resources || s.Offers("resources")
+	f.Subscribe = f.Subscribe || s.caps.subscribe
+	f.Completions = f.Completions || s.Offers("completions")
+	f.Logging = f.Logging || s.Offers("logging")
+	if text := strings.TrimSpace(s.State.Listing.Instructions); text != "" {
+		if f.Instructions != "" {
+			f.Instructions += "\n\n"
+		}
+		f.Instructions += "# " + s.Name + "\n\n" + text
+	}
+}
+
+// item adds one definition, unless its public name is taken.
+func (b *builder) item(s *Server, cfg *config.Server, kind Kind, def json.RawMessage) {
+	member := "name"
+	switch kind {
+	case Resource:
+		member = "uri"
+	case Template:
+		member = "uriTemplate"
+	default:
+	}
+	name, span, err := stringMember(def, member)
+	if err != nil {
+		b.report(s, kind, "", err.Error())
+		return
+	}
+	it := &Item{Kind: kind, Server: s, Name: name, PublicName: publicName(s, kind, name), Definition: def, Timeout: s.Timeout}
+	l := &b.snap.lists[kind]
+	if owner := l.byName[it.PublicName]; owner != nil {
+		b.report(s, kind, it.PublicName, taken(owner, s))
+		return
+	}
+	if it.PublicName != name {
+		it.Definition, err = jsonrpc.Splice(def, jsonrpc.Edit{Span: span, New: jsonrpc.AppendQuote(nil, it.PublicName)})
+		if err != nil {
+			b.report(s, kind, it.PublicName, err.Error())
+			return
+		}
+	}
+	switch kind {
+	case Tool:
+		h := parseHints(def)
+		it.Hints, it.Replayable, it.Timeout = h.String(), h.readOnly || h.idempotent, cfg.TimeoutOf(name)
+	case Template:
+		match, err := compileTemplate(it.PublicName)
+		if err != nil {
+			b.report(s, kind, it.PublicName, err.Error())
+			return
+		}
+		l.templates = append(l.templates, template{match: match, item: it})
+		it.Replayable = true
+	default:
+		it.Replayable = true
+	}
+	l.add(it)
+}
+
+func taken(owner *Item, s *Server) string {
+	if owner.Server == s {
+		return fmt.Sprintf("the server offers two %ss of this name; the first one is shown", owner.Kind)
+	}
+	remedy := "give one of the two servers a toolPrefix"
+	if owner.Kind == Resource || owner.Kind == Template {
+		remedy = "set uriPrefix for one of the two servers"
+	}
+	return fmt.Sprintf("server %q already offers a %s of this name; %s", owner.Server.Name, owner.Kind, remedy)
+}
+
+// compileTemplate makes the pattern of what a URI template can become. The library panics where package regexp refuses
+// the pattern, as it does for one with a thousand variables.
+func compileTemplate(text string) (match *regexp.Regexp, err error) {
+	t, err := uritemplate.New(text)
+	if err != nil {
+		return nil, fmt.Errorf("it is not a URI template (RFC 6570): %w", err)
+	}
+	defer func() {
+		if recover() != nil {
+			match, err = nil, errors.New("the URI template is too complex")
+		}
+	}()
+	return t.Regexp(), nil
+}
+
+func (b *builder) report(s *Server, kind Kind, name, message string) {
+	b.snap.problems = append(b.snap.problems, Problem{Server: s.Name, Kind: kind.String(), Name: name, Message: message})
+}
+
+func (b *builder) finish(kind Kind) {
+	l := &b.snap.lists[kind]
+	slices.SortFunc(l.items, func(x, y *Item) int { return cmp.Compare(x.PublicName, y.PublicName) })
+	slices.SortFunc(l.templates, func(x, y template) int { return cmp.Compare(x.item.PublicName, y.item.PublicName) })
+	h := sha256.New()
+	for _, it := range l.items {
+		// The length keeps two lists from looking alike when bytes move from one definition to the next.
+		h.Write(strconv.AppendInt(nil, int64(len(it.Definition)), 10))
+		h.Write([]byte{':'})
+		h.Write(it.Definition)
+	}
+	h.Sum(l.sum[:0])
+	l.items = slices.Clip(l.items) // readers get it: what one appends must not reach another
+	l.join()
+}
+
+func publicName(s *Server, kind Kind, name string) string {
+	switch kind {
+	case Tool, Prompt:
+		return s.Prefix + name
+	default:
+		if s.URIPrefix {
+			return uriPrefix(s.Name) + name
+		}
+		return name
+	}
+}
+
+// uriPrefix begins the public URIs of a server with URIPrefix. It is a scheme as RFC 3986 has it, which the slash of
+// "namespace/name" may not be part of; no name has a dot, so two servers never get one prefix.
+func uriPrefix(server string) string { return "mcp+" + strings.ReplaceAll(server, "/", ".") + ":" }
+
+// maxName is the longest name or URI in bytes: routed calls carry it in headers, which have a limit.
+const maxName = 4096
+
+// stringMember finds a member of an object that must be a non-empty string.
+func stringMember(object json.RawMessage, member string) (string, jsonrpc.Span, error) {
+	span, err := jsonrpc.Lookup(object, whole(object), member)
+	if ambiguous := (*jsonrpc.Error)(nil); errors.As(err, &ambiguous) {
+		return "", span, errors.New(ambiguous.Message)
+	}
+	if err != nil {
+		return "", span, err
+	}
+	if !span.Present() {
+		return "", span, fmt.Errorf("its definition has no %q", member)
+	}
+	value, err := jsonrpc.Unquote(span.Of(object))
+	switch {
+	case err != nil || value == "":
+		return "", span, fmt.Errorf("%q of its definition is not a string that can be used", member)
+	case len(value) > maxName:
+		return "", span, fmt.Errorf("%q of its definition has %d bytes, more than the %d that can be routed", member, len(value), maxName)
+	}
+	return value, span, nil
+}
+
+func whole(object json.RawMessage) jsonrpc.Span { return jsonrpc.Span{Start: 0, End: len(object)} }
+
+// Fingerprint identifies all that a backend session depends on.
+func Fingerprint(cfg *config.Server) string {
+	h := sha256.New()
+	put := func(parts ...string) {
+		for _, p := range parts {
+			h.Write(strconv.AppendInt(nil, int64(len(p)), 10))
+			h.Write([]byte{':'})
+			h.Write([]byte(p))
+		}
+	}
+	put(cfg.URL(), cfg.Hostname)
+	for _, hd := range cfg.Headers {
+		put(hd.Name, hd.Value)
+	}
+	if c := cfg.Credential; c != nil {
+		value := c.HeaderValue()
+		put(c.Header, value.Reveal())
+	}
+	if t := cfg.TLS; t != nil {
+		put(t.ServerName, string(t.CA))
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)[:6])
+}
+
+type capabilities struct {
+	names     map[string]bool
+	subscribe bool
+}
+
+func (c capabilities) has(name string) bool { return c.names[name] }
+
+func parseCapabilities(raw json.RawMessage) capabilities {
+	var members map[string]json.RawMessage
+	c := capabilities{names: map[string]bool{}}
+	if json.Unmarshal(raw, &members) != nil {
+		return c
+	}
+	for name, value := range members {
+		c.names[name] = len(value) > 0 && !bytes.Equal(value, []byte("null"))
+	}
+	var resources struct{ Subscribe bool }
+	if json.Unmarshal(members["resources"], &resources) == nil {
+		c.subscribe = resources.Subscribe
+	}
+	return c
+}
+
+// hints are a tool's annotations with the specification's defaults filled in: a tool that says nothing may be
+// destructive and reaches the open world.
+type hints struct{ readOnly, destructive, idempotent, openWorld bool }
+
+func parseHints(def json.RawMessage) hints {
+	h := hints{
+		readOnly:   hint(def, "readOnlyHint", false),
+		idempotent: hint(def, "idempotentHint", false),
+		openWorld:  hint(def, "openWorldHint", true),
+	}
+	h.destructive = !h.readOnly && hint(def, "destructiveHint", true)
+	return h
+}
+
+func hint(def json.RawMessage, name string, fallback bool) bool {
+	span, err := jsonrpc.Lookup(def, whole(def), "annotations", name)
+	if err != nil {
+		return fallback
+	}
+	switch string(span.Of(def)) {
+	case "true":
+		return true
+	case "false":
+		return false
+	}
+	return fallback
+}
+
+// String is the value of wire.HeaderHints.
+func (h hints) String() string {
+	return "readOnly=" + strconv.FormatBool(h.readOnly) + ",destructive=" + strconv.FormatBool(h.destructive) +
+		",idempotent=" + strconv.FormatBool(h.idempotent) + ",openWorld=" + strconv.FormatBool(h.openWorld)
+}

@@ -1,0 +1,164 @@
+// Package catalog is the gateway's model: one immutable Snapshot of servers, tools, prompts and resources, built whole
+// from the configuration and from what the servers said of themselves. It must not know HTTP, Envoy, sessions or
+// Kubernetes, and it opens no connection.
+package catalog
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Kind is a kind of item that servers offer and the gateway aggregates.
+type Kind uint8
+
+// The kinds of items.
+const (
+	Tool Kind = iota
+	Prompt
+	Resource
+	Template
+	kinds
+)
+
+// String is the kind as it is called in messages.
+func (k Kind) String() string {
+	switch k {
+	case Tool:
+		return "tool"
+	case Prompt:
+		return "prompt"
+	case Resource:
+		return "resource"
+	case Template:
+		return "resource template"
+	default:
+		return "item"
+	}
+}
+
+// Listing is what one server said of itself, verbatim. It is immutable once published.
+type Listing struct {
+	// Revision is the protocol revision negotiated at discovery.
+	Revision string
+	// Sessions tells whether the server issued a session id.
+	Sessions     bool
+	Capabilities json.RawMessage
+	ServerInfo   json.RawMessage
+	Instructions string
+	// Items holds the definitions by Kind, in the server's order, each a valid JSON object.
+	Items [kinds][]json.RawMessage
+	// Problems are violations of the protocol that were worked around.
+	Problems []string
+}
+
+// Health is the state of the connection to a server.
+type Health string
+
+// The states of a server.
+const (
+	HealthConnecting Health = "connecting"
+	HealthReady      Health = "ready"
+	HealthFailing    Health = "failing"
+	HealthDisabled   Health = "disabled"
+)
+
+// State is what is known of one server at one time. Listing stays what it last was while a server fails, so that a
+// short outage does not make its tools come and go.
+type State struct {
+	Health    Health
+	Listing   *Listing
+	LastError string
+	Since     time.Time
+}
+
+// Server is one configured server as the router and the broker need it.
+type Server struct {
+	Name string
+	// Fingerprint changes when the server's address or credential does; open backend sessions belong to one.
+	Fingerprint string
+	// Cluster is Envoy's name for it.
+	Cluster   string
+	Authority string
+	Path      string
+	Prefix    string
+	URIPrefix bool
+	Timeout   time.Duration
+	State     State
+	// Programmed tells whether Envoy can route to it. Items of a server that is not are not offered.
+	Programmed bool
+	caps       capabilities
+}
+
+// Sessions tells whether the server keeps sessions, so that a call needs one opened first.
+func (s *Server) Sessions() bool { return s.State.Listing != nil && s.State.Listing.Sessions }
+
+// Revision is the protocol revision in which the server is addressed.
+func (s *Server) Revision() string {
+	if s.State.Listing == nil {
+		return ""
+	}
+	return s.State.Listing.Revision
+}
+
+// Offers tells whether the server declared a capability, such as "logging" or "completions".
+func (s *Server) Offers(capability string) bool { return s.caps.has(capability) }
+
+// Item is one tool, prompt, resource or template of one server.
+type Item struct {
+	Kind   Kind
+	Server *Server
+	// Name is the server's own name (or URI), PublicName the one that clients use.
+	Name       string
+	PublicName string
+	// Definition is the server's definition with the public name in place of its own, else verbatim.
+	Definition json.RawMessage
+	// Hints is the value of wire.HeaderHints.
+	Hints string
+	// Replayable tells that a call may be repeated: read-only or idempotent by annotation.
+	Replayable bool
+	Timeout    time.Duration
+}
+
+// Problem is something a server offers that is not shown as it stands, and why.
+type Problem struct {
+	Server  string `json:"server"`
+	Kind    string `json:"kind,omitempty"`
+	Name    string `json:"name,omitempty"`
+	Message string `json:"message"`
+}
+
+// Snapshot is the whole model at one time. It is never modified.
+type Snapshot struct {
+	servers  []*Server
+	byName   map[string]*Server
+	lists    [kinds]list
+	problems []Problem
+	features Features
+}
+
+// Features is what the servers behind can do together.
+type Features struct {
+	Prompts, Resources, Subscribe, Completions, Logging bool
+	Instructions                                        string
+}
+
+// Servers are all configured servers in configuration order.
+func (s *Snapshot) Servers() []*Server { return s.servers }
+
+// Server finds a server by its name.
+func (s *Snapshot) Server(name string) *Server { return s.byName[name] }
+
+// Problems are the conflicts and defects found while building.
+func (s *Snapshot) Problems() []Problem { return s.problems }
+
+// Features is what the servers behind can do together.
+func (s *Snapshot) Features() Features { return s.features }
+
+// Find finds an item by its public name or URI.
+func (s *Snapshot) Find(kind Kind, publicName string) *Item { return s.lists[kind].byName[publicName] }
+
+// Items are all items of a kind, ordered by public name.
+func (s *Snapshot) Items(kind Kind) []*Item { return s.lists[kind].items }
+
+// Sum identifies the content of a kind's list: equal sums mean equal lists.
+func (s *Snapshot) Sum(kind Kind) [32]byte { return s.lists[kind].sum }

@@ -1,0 +1,330 @@
+package extproc_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/extproc"
+	"github.com/guicassolato/mcp-gateway/internal/router"
+	"github.com/guicassolato/mcp-gateway/internal/session"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	// patience bounds what must happen soon.
+	patience = 10 * time.Second
+	hugeID   = "9007199254740993"
+	maxBody  = 1 << 20
+)
+
+// observer is what the processor told.
+type observer struct {
+	mu       sync.Mutex
+	outcomes []string
+	faults   int
+}
+
+func (o *observer) Decided(outcome string, status int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if status != 0 {
+		outcome = fmt.Sprintf("%s %d", outcome, status)
+	}
+	o.outcomes = append(o.outcomes, outcome)
+}
+
+func (o *observer) Fault() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.faults++
+}
+
+func (o *observer) told() (outcomes []string, faults int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.outcomes), o.faults
+}
+
+// gateway is a processor behind gRPC, with one session that has a session open with the server "weather".
+type gateway struct {
+	t        testing.TB
+	client   extprocv3.ExternalProcessorClient
+	observer *observer
+	session  *session.Session
+	snapshot *catalog.Snapshot
+	panics   atomic.Bool
+	replay   func(ctx context.Context, c *router.Call) (*http.Response, error)
+}
+
+const serverSession = "s-1"
+
+func start(t testing.TB) *gateway {
+	t.Helper()
+	listing := &catalog.Listing{Revision: "2025-11-25", Sessions: true, Capabilities: json.RawMessage(`{"tools":{}}`)}
+	listing.Items[catalog.Tool] = []json.RawMessage{
+		json.RawMessage(`{"name":"read","annotations":{"readOnlyHint":true}}`), json.RawMessage(`{"name":"write"}`),
+	}
+	servers := []config.Server{{Name: "weather", Scheme: "http", Host: "127.0.0.1", Port: 1, Path: "/mcp", Hostname: "weather.example", Enabled: true, ToolPrefix: "w_"}}
+	g := &gateway{t: t, observer: &observer{}}
+	g.snapshot = catalog.Build(catalog.Input{Servers: servers, States: map[string]catalog.State{"weather": {Health: catalog.HealthReady, Listing: listing}}})
+	sessions := session.NewRegistry(session.Options{Key: session.GenerateKey()})
+	var ok bool
+	g.session, ok = sessions.Create(session.Subject{}, "2025-11-25", nil)
+	require.True(t, ok)
+	g.open()
+	p := extproc.New(extproc.Options{
+		Router: router.New(router.Options{MaxBody: maxBody, BrokerKey: "key"}, sessions, func() *catalog.Snapshot {
+			if g.panics.Load() {
+				panic("on purpose")
+			}
+			return g.snapshot
+		}),
+		Replay: func(ctx context.Context, c *router.Call) (*http.Response, error) { return g.replay(ctx, c) },
+		Logger: slog.New(slog.DiscardHandler), Observer: g.observer,
+	})
+	l := bufconn.Listen(1 << 20)
+	srv := grpc.NewServer()
+	p.Register(srv)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = srv.Serve(l)
+	}()
+	conn, err := grpc.NewClient("passthrough:///gateway", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_ = conn.Close()
+		srv.Stop()
+		<-served
+	})
+	g.client = extprocv3.NewExternalProcessorClient(conn)
+	return g
+}
+
+// open records the backend session.
+func (g *gateway) open() {
+	be := session.Backend{ID: serverSession, Revision: "2025-11-25", Fingerprint: g.snapshot.Server("weather").Fingerprint}
+	require.True(g.t, g.session.SetBackend("weather", be))
+}
+
+// isOpen tells whether the backend session is known.
+func (g *gateway) isOpen() bool {
+	_, ok := g.session.Backend("weather", g.snapshot.Server("weather").Fingerprint)
+	return ok
+}
+
+// inFlight tells whether the cancellation of a request would find its server.
+func (g *gateway) inFlight(id string) bool {
+	_, ok := g.session.CallOwner([]byte(id))
+	return ok
+}
+
+// envoy is Envoy's end of one stream.
+type envoy struct {
+	t      testing.TB
+	stream extprocv3.ExternalProcessor_ProcessClient
+	leave  context.CancelFunc
+}
+
+func (g *gateway) stream() *envoy {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	g.t.Cleanup(cancel)
+	stream, err := g.client.Process(ctx)
+	require.NoError(g.t, err)
+	return &envoy{g.t, stream, cancel}
+}
+
+func (e *envoy) send(r *extprocv3.ProcessingRequest) {
+	e.t.Helper()
+	if err := e.stream.Send(r); !errors.Is(err, io.EOF) { // which only says that the other end is done
+		require.NoError(e.t, err)
+	}
+}
+
+func headers(end bool, fields ...string) *extprocv3.HttpHeaders {
+	m := &corev3.HeaderMap{}
+	for i := 0; i < len(fields); i += 2 {
+		m.Headers = append(m.Headers, &corev3.HeaderValue{Key: fields[i], RawValue: []byte(fields[i+1])})
+	}
+	return &extprocv3.HttpHeaders{Headers: m, EndOfStream: end}
+}
+
+func requestHeaders(end bool, fields ...string) *extprocv3.ProcessingRequest {
+	return &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: headers(end, fields...)}}
+}
+
+func requestBody(body string, end bool) *extprocv3.ProcessingRequest {
+	return &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestBody{
+		RequestBody: &extprocv3.HttpBody{Body: []byte(body), EndOfStream: end},
+	}}
+}
+
+func requestTrailers() *extprocv3.ProcessingRequest {
+	return &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestTrailers{RequestTrailers: &extprocv3.HttpTrailers{}}}
+}
+
+func answerHeaders(end bool, status, contentType string) *extprocv3.ProcessingRequest {
+	fields := []string{":status", status}
+	if contentType != "" {
+		fields = append(fields, "content-type", contentType)
+	}
+	return &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: headers(end, fields...)}}
+}
+
+func answerBody(body string, end bool) *extprocv3.ProcessingRequest {
+	return &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseBody{
+		ResponseBody: &extprocv3.HttpBody{Body: []byte(body), EndOfStream: end},
+	}}
+}
+
+func answerTrailers() *extprocv3.ProcessingRequest {
+	return &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseTrailers{ResponseTrailers: &extprocv3.HttpTrailers{}}}
+}
+
+// local says that Envoy made the answer itself.
+func local(r *extprocv3.ProcessingRequest, details string) *extprocv3.ProcessingRequest {
+	r.Attributes = map[string]*structpb.Struct{"envoy.filters.http.ext_proc": {
+		Fields: map[string]*structpb.Value{extproc.AttributeDetails: structpb.NewStringValue(details)},
+	}}
+	return r
+}
+
+func (e *envoy) next() *extprocv3.ProcessingResponse {
+	e.t.Helper()
+	r, err := e.stream.Recv()
+	require.NoError(e.t, err)
+	return r
+}
+
+// over checks that the processor has ended the stream in good order.
+func (e *envoy) over() {
+	e.t.Helper()
+	r, err := e.stream.Recv()
+	require.ErrorIs(e.t, err, io.EOF, "%s", r)
+}
+
+// rest reads the stream to its end.
+func (e *envoy) rest() []*extprocv3.ProcessingResponse {
+	e.t.Helper()
+	var all []*extprocv3.ProcessingResponse
+	for {
+		r, err := e.stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		require.NoError(e.t, err)
+		all = append(all, r)
+	}
+}
+
+// transcript puts what a processor said into words: one line a message, chunks of one body joined.
+func transcript(all []*extprocv3.ProcessingResponse) []string {
+	var lines []string
+	chunk := func(name string, b *extprocv3.BodyResponse) {
+		s := b.GetResponse().GetBodyMutation().GetStreamedResponse()
+		line := name + " " + string(s.GetBody())
+		if n := len(lines); n > 0 && strings.HasPrefix(lines[n-1], name+" ") {
+			line = lines[n-1] + string(s.GetBody())
+			lines = lines[:n-1]
+		}
+		if s.GetEndOfStream() {
+			line += "$"
+		}
+		lines = append(lines, line)
+	}
+	for _, r := range all {
+		switch v := r.Response.(type) {
+		case *extprocv3.ProcessingResponse_RequestHeaders:
+			set := fields(v.RequestHeaders.GetResponse().GetHeaderMutation())
+			lines = append(lines, strings.TrimSpace("to "+set["x-mcp-cluster"]+" "+set["content-length"]))
+		case *extprocv3.ProcessingResponse_RequestBody:
+			chunk("request", v.RequestBody)
+		case *extprocv3.ProcessingResponse_RequestTrailers:
+			lines = append(lines, "request trailers")
+		case *extprocv3.ProcessingResponse_ResponseHeaders:
+			line := "answer headers"
+			m := v.ResponseHeaders.GetResponse().GetHeaderMutation()
+			if set := fields(m); len(set) > 0 {
+				line += " " + set[":status"] + " " + set["content-type"]
+			}
+			for _, name := range m.GetRemoveHeaders() {
+				line += " -" + name
+			}
+			lines = append(lines, line)
+		case *extprocv3.ProcessingResponse_ResponseBody:
+			chunk("answer", v.ResponseBody)
+		case *extprocv3.ProcessingResponse_ResponseTrailers:
+			lines = append(lines, "answer trailers")
+		case *extprocv3.ProcessingResponse_ImmediateResponse:
+			lines = append(lines, fmt.Sprintf("reply %d %s", v.ImmediateResponse.GetStatus().GetCode(), v.ImmediateResponse.GetBody()))
+		default:
+			lines = append(lines, fmt.Sprintf("%T", v))
+		}
+	}
+	return lines
+}
+
+func fields(m *extprocv3.HeaderMutation) map[string]string {
+	out := map[string]string{}
+	for _, h := range m.GetSetHeaders() {
+		out[h.GetHeader().GetKey()] = string(h.GetHeader().GetRawValue())
+	}
+	return out
+}
+
+// post are the headers of a call in the session.
+func (g *gateway) post(more ...string) *extprocv3.ProcessingRequest {
+	return requestHeaders(false, append([]string{
+		":method", "POST", ":path", "/mcp", ":authority", "gw.example", "content-type", "application/json",
+		"accept", "application/json, text/event-stream", "mcp-session-id", g.session.Token(),
+	}, more...)...)
+}
+
+func callOf(id, tool string) string {
+	return `{"jsonrpc":"2.0","id":` + id + `,"method":"tools/call","params":{"name":"` + tool + `","arguments":{"n":9007199254740993}}}`
+}
+
+// watched sends a call whose answer is looked at and reads what the processor says to it.
+func (g *gateway) watched(id, tool string) *envoy {
+	g.t.Helper()
+	e := g.stream()
+	e.send(g.post())
+	e.send(requestBody(callOf(id, "w_"+tool), true))
+	said := transcript([]*extprocv3.ProcessingResponse{e.next(), e.next()})
+	body := callOf(id, tool)
+	require.Equal(g.t, []string{fmt.Sprintf("to weather %d", len(body)), "request " + body + "$"}, said)
+	return e
+}
+
+func failure(status int, id string, message string) string {
+	if id != "" {
+		id = `"id":` + id + `,`
+	}
+	return fmt.Sprintf(`reply %d {"jsonrpc":"2.0",%s"error":{"code":-32603,"message":%q}}`, status, id, message)
+}

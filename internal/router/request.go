@@ -1,0 +1,151 @@
+package router
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/guicassolato/mcp-gateway/internal/wire"
+)
+
+// Request is the head of one HTTP request, as far as routing reads it. An adapter feeds it header by header with Add
+// and may reuse it after Reset.
+type Request struct {
+	Method, Path string
+
+	contentType, accept, origin  string
+	authorization, sessionID     string
+	protocolVersion, lastEventID string
+	virtualServer                string
+	contentLength                int64 // -1: not told
+	repeated                     string
+	seen                         uint32
+	hasVirtualServer             bool
+	badContentLength             bool
+	encoded                      bool // with a Content-Encoding
+	forged                       []string
+}
+
+// Reset makes r ready for the next request.
+func (r *Request) Reset() { *r = Request{contentLength: -1, forged: r.forged[:0]} }
+
+// ContentLength is the announced size of the body, -1 if there is none.
+func (r *Request) ContentLength() int64 { return r.contentLength }
+
+// Bits of Request.seen for the headers that must not come twice.
+const (
+	seenContentType = 1 << iota
+	seenOrigin
+	seenAuthorization
+	seenSession
+	seenVersion
+	seenLastEvent
+	seenVirtualServer
+	seenLength
+)
+
+// Add takes one header. Its name must be in lower case, as HTTP/2 and Envoy have it.
+func (r *Request) Add(name, value string) {
+	switch name {
+	case ":method":
+		r.Method = value
+	case ":path":
+		r.Path = value
+	case "content-type":
+		r.once(seenContentType, name, &r.contentType, value)
+	case "accept":
+		if r.accept != "" {
+			value = r.accept + "," + value
+		}
+		r.accept = value
+	case "origin":
+		r.once(seenOrigin, name, &r.origin, value)
+	case "authorization":
+		r.once(seenAuthorization, name, &r.authorization, value)
+	case "content-encoding":
+		r.encoded = r.encoded || value != "" && !strings.EqualFold(value, "identity")
+	case "content-length":
+		var text string
+		r.once(seenLength, name, &text, value)
+		n, err := strconv.ParseInt(text, 10, 64)
+		r.contentLength, r.badContentLength = n, err != nil || n < 0
+	case wire.HeaderSessionID:
+		r.once(seenSession, name, &r.sessionID, value)
+	case wire.HeaderProtocolVersion:
+		r.once(seenVersion, name, &r.protocolVersion, value)
+	case wire.HeaderLastEventID:
+		r.once(seenLastEvent, name, &r.lastEventID, value)
+	case wire.HeaderVirtualServer:
+		r.hasVirtualServer = true
+		r.once(seenVirtualServer, name, &r.virtualServer, value)
+		r.forged = append(r.forged, name)
+	default:
+		if internal(name) {
+			r.forged = append(r.forged, name)
+		}
+	}
+}
+
+func (r *Request) once(bit uint32, name string, field *string, value string) {
+	if r.seen&bit != 0 {
+		r.repeated = name
+	}
+	r.seen |= bit
+	*field = value
+}
+
+// internal tells whether a header is one that only the gateway may set: its own, Envoy's orders, and those by which a
+// newer revision repeats the body, which a session-based client's must not be believed.
+func internal(name string) bool {
+	switch {
+	case strings.HasPrefix(name, wire.InternalPrefix), strings.HasPrefix(name, wire.EnvoyPrefix):
+		return true
+	case name == wire.HeaderMCPMethod, name == wire.HeaderMCPName:
+		return true
+	}
+	return strings.HasPrefix(name, wire.HeaderMCPParamPrefix)
+}
+
+// accepts tells whether an Accept header allows a media type. One that is absent allows all.
+func accepts(accept, mediaType string) bool {
+	if accept == "" {
+		return true
+	}
+	major, _, _ := strings.Cut(mediaType, "/")
+	for rng := range strings.SplitSeq(accept, ",") {
+		rng, params, _ := strings.Cut(rng, ";")
+		rng = strings.TrimSpace(rng)
+		if !strings.EqualFold(rng, mediaType) && rng != "*/*" && !strings.EqualFold(rng, major+"/*") {
+			continue
+		}
+		if !weightless(params) {
+			return true
+		}
+	}
+	return false
+}
+
+// weightless tells whether the parameters of a media range take it back with q=0.
+func weightless(params string) bool {
+	for p := range strings.SplitSeq(params, ";") {
+		k, v, _ := strings.Cut(strings.TrimSpace(p), "=")
+		if v = strings.TrimSpace(v); strings.EqualFold(strings.TrimSpace(k), "q") {
+			return strings.HasPrefix(v, "0") && strings.Trim(v, ".0") == ""
+		}
+	}
+	return false
+}
+
+// isJSON tells whether a Content-Type is that of a JSON-RPC message.
+func isJSON(contentType string) bool {
+	mediaType, params, _ := strings.Cut(contentType, ";")
+	if !strings.EqualFold(strings.TrimSpace(mediaType), "application/json") {
+		return false
+	}
+	for p := range strings.SplitSeq(params, ";") {
+		k, v, _ := strings.Cut(p, "=")
+		if strings.EqualFold(strings.TrimSpace(k), "charset") && !strings.EqualFold(strings.Trim(strings.TrimSpace(v), `"`), "utf-8") {
+			return false
+		}
+	}
+	return true
+}

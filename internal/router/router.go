@@ -1,0 +1,229 @@
+// Package router decides what becomes of one request: straight to the server that owns what it names, to the broker, or
+// an error. It is a pure function of the request, a catalog snapshot and the sessions. It opens no connection and adds no
+// credential, and it must not know Envoy, the broker or the upstream clients.
+package router
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
+)
+
+// DefaultMaxBody is the largest body in bytes where nothing else is configured.
+const DefaultMaxBody = 4 << 20
+
+// Options are the settings of a Router.
+type Options struct {
+	// MaxBody is the largest request body in bytes, default DefaultMaxBody.
+	MaxBody int64
+	// AllowedOrigins are the web origins that may call, beside those of loopback hosts.
+	AllowedOrigins []string
+	// BrokerKey proves to the broker that a request came through a router.
+	BrokerKey string
+}
+
+// Sessions finds the session of a token.
+type Sessions interface {
+	Lookup(token string) (*session.Session, error)
+}
+
+// Router makes decisions. It is immutable and safe for concurrent use.
+type Router struct {
+	maxBody  int64
+	origins  map[string]bool
+	key      string
+	sessions Sessions
+	snapshot func() *catalog.Snapshot
+}
+
+// New makes a router that reads the current snapshot, once for each request, from a function.
+func New(o Options, sessions Sessions, snapshot func() *catalog.Snapshot) *Router {
+	r := &Router{maxBody: o.MaxBody, key: o.BrokerKey, sessions: sessions, snapshot: snapshot, origins: map[string]bool{}}
+	if r.maxBody <= 0 {
+		r.maxBody = DefaultMaxBody
+	}
+	for _, origin := range o.AllowedOrigins {
+		r.origins[strings.ToLower(origin)] = true
+	}
+	return r
+}
+
+// MaxBody is the largest request body in bytes that an adapter may gather.
+func (r *Router) MaxBody() int64 { return r.maxBody }
+
+// TooLarge is the decision for a body beyond MaxBody.
+func (r *Router) TooLarge(d *Decision) {
+	d.refuse(&jsonrpc.Error{
+		Code: http.StatusRequestEntityTooLarge, Status: http.StatusRequestEntityTooLarge,
+		Message: fmt.Sprintf("the request body is larger than the %d bytes that this gateway accepts", r.maxBody),
+	})
+}
+
+// NeedsBody tells whether a request can only be decided with its body. If not, Route takes a nil body. A body that is
+// already known to be too large is not needed either.
+func (r *Router) NeedsBody(req *Request) bool {
+	return req.Method == http.MethodPost && req.contentLength <= r.maxBody && isEndpoint(req.Path)
+}
+
+// Route decides. The body must not be modified until the request has been answered.
+func (r *Router) Route(req *Request, body []byte, d *Decision) {
+	d.Remove = append(d.Remove, req.forged...)
+	if !isEndpoint(req.Path) {
+		d.refuse(invalid(nil, http.StatusNotFound, "there is nothing at this path; the endpoint is "+wire.PathMCP))
+		return
+	}
+	switch req.Method {
+	case http.MethodPost:
+		r.post(req, body, d)
+	case http.MethodGet, http.MethodDelete:
+		r.bodiless(req, d)
+	default:
+		d.refuse(invalid(nil, http.StatusMethodNotAllowed, "the endpoint takes POST, GET and DELETE"), Header{"allow", "POST, GET, DELETE"})
+	}
+}
+
+func isEndpoint(path string) bool {
+	path, _, _ = strings.Cut(path, "?")
+	return path == wire.PathMCP || strings.HasPrefix(path, wire.PathMCP+"/")
+}
+
+// checkHead checks what can be told without the body.
+func (r *Router) checkHead(req *Request, id []byte) *jsonrpc.Error {
+	switch {
+	case req.repeated != "":
+		return invalid(id, http.StatusBadRequest, "the header "+req.repeated+" came more than once")
+	case req.badContentLength:
+		return invalid(id, http.StatusBadRequest, "Content-Length is not a number")
+	case !r.allowedOrigin(req.origin, req.seen&seenOrigin != 0):
+		return invalid(id, http.StatusForbidden, "requests from this web origin are not allowed; the operator can allow it with --allowed-origins")
+	}
+	if path, _, _ := strings.Cut(req.Path, "?"); path != wire.PathMCP || req.hasVirtualServer {
+		return invalid(id, http.StatusNotFound, "there is no such virtual server")
+	}
+	if v := req.protocolVersion; v != "" && !wire.IsSessionRevision(v) {
+		return unsupportedVersion(id, v)
+	}
+	return nil
+}
+
+func unsupportedVersion(id []byte, requested string) *jsonrpc.Error {
+	data := append([]byte(`{"supported":["`), strings.Join(wire.SessionRevisions(), `","`)...)
+	data = append(jsonrpc.AppendQuote(append(data, `"],"requested":`...), strings.ToValidUTF8(requested, "\uFFFD")), '}')
+	return &jsonrpc.Error{
+		Code: jsonrpc.CodeUnsupportedVersion, Status: http.StatusBadRequest, ID: id, Data: data,
+		Message: "unsupported protocol version",
+	}
+}
+
+func (r *Router) allowedOrigin(origin string, present bool) bool {
+	return !present || loopbackOrigin(origin) || r.origins[strings.ToLower(origin)]
+}
+
+// loopbackOrigin tells whether a web origin is a page of this very machine.
+func loopbackOrigin(origin string) bool {
+	host, ok := strings.CutPrefix(origin, "http://")
+	if !ok {
+		if host, ok = strings.CutPrefix(origin, "https://"); !ok {
+			return false
+		}
+	}
+	if rest, isV6 := strings.CutPrefix(host, "[::1]"); isV6 {
+		return rest == "" || validPort(rest)
+	}
+	if colon := strings.IndexByte(host, ':'); colon >= 0 {
+		if !validPort(host[colon:]) {
+			return false
+		}
+		host = host[:colon]
+	}
+	return host == "localhost" || host == "127.0.0.1" || strings.HasSuffix(host, ".localhost")
+}
+
+func validPort(s string) bool {
+	return len(s) > 1 && s[0] == ':' && strings.Trim(s[1:], "0123456789") == ""
+}
+
+// session finds the session that a request belongs to, if the caller is the one it is bound to.
+func (r *Router) session(req *Request, id []byte) (*session.Session, *jsonrpc.Error) {
+	if req.sessionID == "" {
+		return nil, invalid(id, http.StatusBadRequest, "Mcp-Session-Id is missing; send an initialize request first and then the id that it answers with")
+	}
+	s, err := r.sessions.Lookup(req.sessionID)
+	if err != nil || s.Subject() != session.SubjectOf(req.authorization) {
+		// Whether a session exists is nobody's business but its caller's.
+		return nil, invalid(id, http.StatusNotFound, "unknown or expired session; send an initialize request to start a new one")
+	}
+	return s, nil
+}
+
+// bodiless decides on GET and DELETE.
+func (r *Router) bodiless(req *Request, d *Decision) {
+	if err := r.checkHead(req, nil); err != nil {
+		d.refuse(err)
+		return
+	}
+	if req.Method == http.MethodGet && !accepts(req.accept, "text/event-stream") {
+		d.refuse(invalid(nil, http.StatusNotAcceptable, "Accept must allow text/event-stream"))
+		return
+	}
+	s, err := r.session(req, nil)
+	if err != nil {
+		d.refuse(err)
+		return
+	}
+	if req.Method == http.MethodGet && req.lastEventID != "" {
+		if r.resume(req, s, d) {
+			return
+		}
+	}
+	d.fact(wire.HeaderServer, wire.KeyServer, wire.BrokerServer)
+	d.toBroker(r.key)
+}
+
+// resume sends a client that lost the stream of a call back to the server that keeps it.
+func (r *Router) resume(req *Request, s *session.Session, d *Decision) bool {
+	kind, name, raw, ok := s.Unseal(req.lastEventID)
+	if !ok || kind != session.SealCallEvent {
+		return false
+	}
+	snap := r.snapshot()
+	server := snap.Server(name)
+	if server == nil || !server.Programmed {
+		return false
+	}
+	backend, ok := s.Backend(name, server.Fingerprint)
+	if !ok {
+		return false
+	}
+	d.fact(wire.HeaderServer, wire.KeyServer, name)
+	d.direct(server, backend, server.Timeout)
+	d.set(wire.HeaderLastEventID, string(raw))
+	d.Watch = &Call{Session: s, Server: server, Backend: backend}
+	return true
+}
+
+// direct labels the request for its server.
+func (d *Decision) direct(server *catalog.Server, backend session.Backend, timeout time.Duration) {
+	d.set(wire.HeaderCluster, server.Cluster)
+	d.set(":authority", server.Authority)
+	d.set(":path", server.Path)
+	revision := backend.Revision
+	if revision == "" {
+		revision = server.Revision()
+	}
+	d.set(wire.HeaderProtocolVersion, revision)
+	if backend.ID != "" {
+		d.set(wire.HeaderSessionID, backend.ID)
+	} else {
+		d.Remove = append(d.Remove, wire.HeaderSessionID)
+	}
+	if timeout > 0 {
+		d.set(wire.HeaderEnvoyTimeout, milliseconds(timeout))
+	}
+}

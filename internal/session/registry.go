@@ -1,0 +1,158 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options are the settings of a Registry.
+type Options struct {
+	Key Key
+	// MaxAge is the longest life of a session, default 24 h.
+	MaxAge time.Duration
+	// MaxIdle is how long a session may rest without request or open stream, default 1 h.
+	MaxIdle time.Duration
+	// Max is the most sessions at once, default 100 000; a further one is refused.
+	Max int
+	// OnEnd is told of every session that was deleted or expired, once, with its backend sessions still listed.
+	OnEnd func(*Session)
+}
+
+// Defaults of Options.
+const (
+	DefaultMaxAge  = 24 * time.Hour
+	DefaultMaxIdle = time.Hour
+	DefaultMax     = 100_000
+	sweepInterval  = time.Minute
+)
+
+// Registry holds the sessions of this process. Its methods are safe for concurrent use.
+type Registry struct {
+	opts     Options
+	tokenKey []byte
+	sealKey  []byte
+	sessions sync.Map // token → *Session
+	count    atomic.Int64
+	now      func() time.Time
+}
+
+// NewRegistry makes an empty registry.
+func NewRegistry(o Options) *Registry {
+	if o.MaxAge <= 0 {
+		o.MaxAge = DefaultMaxAge
+	}
+	if o.MaxIdle <= 0 {
+		o.MaxIdle = DefaultMaxIdle
+	}
+	if o.Max <= 0 {
+		o.Max = DefaultMax
+	}
+	return &Registry{opts: o, tokenKey: o.Key.Derive("session-token"), sealKey: o.Key.Derive("seal"), now: time.Now}
+}
+
+// Create starts a session for a caller. It reports false when there are too many.
+func (r *Registry) Create(subject Subject, revision string, init json.RawMessage) (*Session, bool) {
+	if r.count.Add(1) > int64(r.opts.Max) {
+		r.count.Add(-1)
+		return nil, false
+	}
+	now := r.now()
+	c := claims{subject: subject, expires: now.Add(r.opts.MaxAge)}
+	_, _ = rand.Read(c.id[:]) // never fails since Go 1.24
+	s := &Session{
+		id: c.id, token: r.sign(c), subject: subject, expires: c.expires, sealKey: r.sealKey,
+		revision: revision, init: append(json.RawMessage(nil), init...), done: make(chan struct{}),
+	}
+	s.backends.Store(&map[string]Backend{})
+	s.lastUsed.Store(now.Unix())
+	r.sessions.Store(s.token, s)
+	return s, true
+}
+
+// Lookup finds the live session of a token. A token in the registry needs no signature check: only Create puts it there.
+func (r *Registry) Lookup(token string) (*Session, error) {
+	v, ok := r.sessions.Load(token)
+	if !ok {
+		if _, err := r.verify(token); err != nil {
+			return nil, err
+		}
+		return nil, ErrGone
+	}
+	s := v.(*Session)
+	now := r.now()
+	if r.expired(s, now) {
+		r.end(s)
+		return nil, ErrUnknown
+	}
+	s.lastUsed.Store(now.Unix())
+	return s, nil
+}
+
+// Delete ends a session. From then on its token is unknown.
+func (r *Registry) Delete(s *Session) { r.end(s) }
+
+// Count is the number of live sessions.
+func (r *Registry) Count() int { return int(r.count.Load()) }
+
+// All calls f for every live session until f returns false.
+func (r *Registry) All(f func(*Session) bool) {
+	r.sessions.Range(func(_, v any) bool { return f(v.(*Session)) })
+}
+
+// Run ends expired sessions until the context does.
+func (r *Registry) Run(ctx context.Context) {
+	t := time.NewTicker(sweepInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			r.Sweep()
+		}
+	}
+}
+
+// Sweep ends the sessions that have expired.
+func (r *Registry) Sweep() {
+	now := r.now()
+	r.All(func(s *Session) bool {
+		if r.expired(s, now) {
+			r.end(s)
+		}
+		return true
+	})
+}
+
+func (r *Registry) expired(s *Session, now time.Time) bool {
+	if !now.Before(s.expires) {
+		return true
+	}
+	return s.streams.Load() == 0 && now.Unix()-s.lastUsed.Load() > int64(r.opts.MaxIdle/time.Second)
+}
+
+func (r *Registry) end(s *Session) {
+	first := false
+	s.closed.Do(func() {
+		r.sessions.Delete(s.token)
+		r.count.Add(-1)
+		s.mu.Lock()
+		close(s.done)
+		s.mu.Unlock()
+		first = true
+	})
+	// Outside of the Once: OnEnd may take its time, for which no other caller has to wait, and may ask us again.
+	if first && r.opts.OnEnd != nil {
+		r.opts.OnEnd(s)
+	}
+}
+
+// Format keeps keys and tokens out of logs, whatever the verb.
+func (r *Registry) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "registry of %d sessions", r.Count())
+}

@@ -1,0 +1,166 @@
+// Package session keeps the sessions of clients that speak a session-based revision: signed tokens, the backend sessions
+// opened on their behalf, and who owns a call in flight. It must not know HTTP, Envoy or the protocol's messages, and it
+// opens no connection.
+package session
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Backend is a session that a server gave the gateway for one client session.
+type Backend struct {
+	// ID is the server's session id, empty where it turned out to keep none.
+	ID string
+	// Revision is what the server negotiated for this session.
+	Revision string
+	// Fingerprint is the catalog's fingerprint of the server when the session was opened.
+	Fingerprint string
+}
+
+// Session is one client session. Its methods are safe for concurrent use.
+type Session struct {
+	id      [idSize]byte
+	token   string
+	subject Subject
+	expires time.Time
+	sealKey []byte
+	// Revision is the negotiated revision, Init the client's own initialize params, verbatim.
+	revision string
+	init     json.RawMessage
+
+	lastUsed atomic.Int64 // Unix seconds
+	streams  atomic.Int32
+	done     chan struct{}
+	closed   sync.Once
+
+	backends atomic.Pointer[map[string]Backend] // replaced, never modified
+	mu       sync.Mutex                         // guards writers of backends, calls and level
+	calls    map[string]*callOwner
+	level    json.RawMessage
+}
+
+// Token is the value of Mcp-Session-Id.
+func (s *Session) Token() string { return s.token }
+
+// Subject is the caller that the session is bound to.
+func (s *Session) Subject() Subject { return s.subject }
+
+// Revision is the protocol revision negotiated with the client.
+func (s *Session) Revision() string { return s.revision }
+
+// InitParams are the params of the client's initialize request, verbatim.
+func (s *Session) InitParams() json.RawMessage { return s.init }
+
+// Done is closed when the session ends.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Backend is the open session with a server, if there is one that was opened with the server as it is now.
+func (s *Session) Backend(server, fingerprint string) (Backend, bool) {
+	b, ok := (*s.backends.Load())[server]
+	if !ok || b.Fingerprint != fingerprint {
+		return Backend{}, false
+	}
+	return b, true
+}
+
+// Backends are all open backend sessions by server. The map must not be modified.
+func (s *Session) Backends() map[string]Backend { return *s.backends.Load() }
+
+// SetBackend records an opened backend session. It reports false when the session has ended meanwhile: then the
+// caller must close what it opened.
+func (s *Session) SetBackend(server string, b Backend) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended() {
+		return false
+	}
+	next := maps.Clone(*s.backends.Load())
+	next[server] = b
+	s.backends.Store(&next)
+	return true
+}
+
+// DropBackend forgets a backend session that its server forgot, unless another has taken its place.
+func (s *Session) DropBackend(server, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b, ok := (*s.backends.Load())[server]; !ok || b.ID != id {
+		return
+	}
+	next := maps.Clone(*s.backends.Load())
+	delete(next, server)
+	s.backends.Store(&next)
+}
+
+// BeginCall records which server was sent the request with this raw id, so that its cancellation finds it. It returns
+// what must be called when the answer has been given.
+func (s *Session) BeginCall(id []byte, server string) (end func()) {
+	key, owner := string(id), &callOwner{server}
+	s.mu.Lock()
+	if s.calls == nil {
+		s.calls = make(map[string]*callOwner, 1)
+	}
+	s.calls[key] = owner
+	s.mu.Unlock()
+	return func() {
+		s.mu.Lock()
+		if s.calls[key] == owner { // a client may have used the id again
+			delete(s.calls, key)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// callOwner is one call in flight; its address tells it from another with the same id.
+type callOwner struct{ server string }
+
+// CallOwner is the server that is working on the request with this raw id.
+func (s *Session) CallOwner(id []byte) (server string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if owner := s.calls[string(id)]; owner != nil {
+		return owner.server, true
+	}
+	return "", false
+}
+
+// SetLogLevel remembers the params of the client's logging/setLevel for backend sessions opened later.
+func (s *Session) SetLogLevel(params json.RawMessage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.level = append(json.RawMessage(nil), params...)
+}
+
+// LogLevel is what SetLogLevel was last given, nil if nothing.
+func (s *Session) LogLevel() json.RawMessage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.level
+}
+
+// Hold keeps the session from counting as idle until release is called, while a stream of it is open.
+func (s *Session) Hold() (release func()) {
+	s.streams.Add(1)
+	return sync.OnceFunc(func() {
+		s.lastUsed.Store(time.Now().Unix()) // the rest begins when the stream ends
+		s.streams.Add(-1)
+	})
+}
+
+// Format keeps the token and the keys out of logs, whatever the verb.
+func (s *Session) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "session [redacted]") }
+
+func (s *Session) ended() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,140 @@
+package telemetry
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/config"
+)
+
+func scrape(t *testing.T, m *Metrics) string {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	m.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
+	require.Equal(t, http.StatusOK, rec.Code)
+	var own []string
+	for line := range strings.Lines(rec.Body.String()) {
+		if strings.HasPrefix(line, namespace) {
+			own = append(own, strings.TrimSpace(line))
+		}
+	}
+	return strings.Join(own, "\n")
+}
+
+func TestMetrics(t *testing.T) {
+	snap := catalog.Build(catalog.Input{
+		Servers: []config.Server{{Name: "a", Enabled: true}, {Name: "b"}},
+		States: map[string]catalog.State{"a": {Health: catalog.HealthReady, Listing: &catalog.Listing{
+			Items: [4][]json.RawMessage{{json.RawMessage(`{"name":"x"}`), json.RawMessage(`{"name":"y"}`), json.RawMessage(`{"name":"x"}`)}},
+		}}},
+	})
+	m := NewMetrics("1.2.3", Sources{Snapshot: func() *catalog.Snapshot { return snap }, Sessions: func() int { return 7 }})
+	m.ConfigTaken(time.UnixMilli(1500))
+	m.ConfigRefused()
+	m.Listed("a")
+	m.Listed("a")
+	m.Listed("gone")
+	m.Forget("gone")
+	m.Router().Decided("server", 0)
+	m.Router().Decided("server", 0)
+	m.Router().Decided("reply", 404)
+	m.Router().Decided("reply", 9999)
+	m.Router().Decided("else", 0)
+	m.Router().Fault()
+	assert.Equal(t, strings.TrimSpace(`
+mcp_gateway_build_info{version="1.2.3"} 1
+mcp_gateway_catalog_items{kind="prompt"} 0
+mcp_gateway_catalog_items{kind="resource"} 0
+mcp_gateway_catalog_items{kind="template"} 0
+mcp_gateway_catalog_items{kind="tool"} 2
+mcp_gateway_catalog_problems 1
+mcp_gateway_config_last_success_timestamp_seconds 1.5
+mcp_gateway_config_reloads_total{result="failure"} 1
+mcp_gateway_config_reloads_total{result="success"} 1
+mcp_gateway_config_valid 0
+mcp_gateway_router_decisions_total{outcome="else",status=""} 1
+mcp_gateway_router_decisions_total{outcome="reply",status=""} 1
+mcp_gateway_router_decisions_total{outcome="reply",status="404"} 1
+mcp_gateway_router_decisions_total{outcome="server",status=""} 2
+mcp_gateway_router_faults_total 1
+mcp_gateway_server_state{server="a",state="connecting"} 0
+mcp_gateway_server_state{server="a",state="disabled"} 0
+mcp_gateway_server_state{server="a",state="failing"} 0
+mcp_gateway_server_state{server="a",state="ready"} 1
+mcp_gateway_server_state{server="b",state="connecting"} 0
+mcp_gateway_server_state{server="b",state="disabled"} 1
+mcp_gateway_server_state{server="b",state="failing"} 0
+mcp_gateway_server_state{server="b",state="ready"} 0
+mcp_gateway_sessions 7
+mcp_gateway_upstream_listings_total{server="a"} 2
+`), scrape(t, m))
+	m.ConfigRecovered()
+	assert.Contains(t, scrape(t, m), "mcp_gateway_config_valid 1")
+}
+
+// The router counts every request.
+func TestCountingAllocatesNothing(t *testing.T) {
+	m := newRouterMetrics()
+	m.Decided("broker", 0)
+	m.Decided("reply", http.StatusNotFound)
+	assert.Zero(t, testing.AllocsPerRun(100, func() {
+		m.Decided("broker", 0)
+		m.Decided("reply", http.StatusNotFound)
+		m.Fault()
+	}))
+}
+
+func TestLogger(t *testing.T) {
+	tests := map[string]struct {
+		level, format string
+		want          string
+	}{
+		"text":           {"info", "text", "level=INFO msg=told server=a\nlevel=ERROR msg=failed\n"},
+		"json":           {"error", "json", `{"level":"ERROR","msg":"failed"}` + "\n"},
+		"all of it":      {"debug", "json", `{"level":"DEBUG","msg":"detail"}` + "\n" + `{"level":"INFO","msg":"told","server":"a"}` + "\n" + `{"level":"ERROR","msg":"failed"}` + "\n"},
+		"less than info": {"warn", "text", "level=ERROR msg=failed\n"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			l, err := NewLogger(&out, tt.level, tt.format)
+			require.NoError(t, err)
+			l.Debug("detail")
+			l.Info("told", "server", "a")
+			l.Error("failed")
+			assert.Equal(t, tt.want, withoutTimes(out.String()))
+		})
+	}
+}
+
+// withoutTimes takes off what differs from run to run, which must be there.
+func withoutTimes(log string) string {
+	var out strings.Builder
+	for line := range strings.Lines(log) {
+		if rest, ok := strings.CutPrefix(line, "time="); ok {
+			_, line, _ = strings.Cut(rest, " ")
+		} else if rest, ok := strings.CutPrefix(line, `{"time":"`); ok {
+			_, rest, _ = strings.Cut(rest, `",`)
+			line = "{" + rest
+		}
+		out.WriteString(line)
+	}
+	return out.String()
+}
+
+func TestLoggerRefuses(t *testing.T) {
+	_, err := NewLogger(io.Discard, "loud", "text")
+	require.EqualError(t, err, `unknown log level "loud": want debug, info, warn or error`)
+	_, err = NewLogger(io.Discard, "info", "xml")
+	require.EqualError(t, err, `unknown log format "xml": want text or json`)
+}

@@ -1,0 +1,126 @@
+package xds
+
+import (
+	"net/http"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/guicassolato/mcp-gateway/internal/wire"
+)
+
+// resourceName is the name of the one listener and of the one route configuration.
+const resourceName = "mcp"
+
+// nowhere is a cluster that does not exist.
+const nowhere = "mcp_nowhere"
+
+// routes are the one virtual host. Envoy looks for a route before the router has seen the request, when no label can be on it (see
+// dropForged), and again when the router has set one.
+func (b *builder) routes() *routev3.RouteConfiguration {
+	return &routev3.RouteConfiguration{
+		Name:             resourceName,
+		ValidateClusters: no(),
+		VirtualHosts: []*routev3.VirtualHost{{
+			Name:    resourceName,
+			Domains: []string{"*"},
+			Routes: []*routev3.Route{
+				b.protectedResource(),
+				toBroker(),
+				b.toServer(),
+				unlabelled(),
+				elsewhere(),
+			},
+			TypedPerFilterConfig: map[string]*anypb.Any{
+				corsFilter:   b.pack(endpointCORS(b.options.AllowedOrigins)),
+				RouterFilter: b.withMode(requestMode(true)),
+			},
+		}},
+	}
+}
+
+// protectedResource is public and has no body: the router has nothing to decide.
+func (b *builder) protectedResource() *routev3.Route {
+	return &routev3.Route{
+		Name:  "protected-resource",
+		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: wire.PathProtectedResource}},
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: wire.BrokerCluster},
+		}},
+		RequestHeadersToRemove: []string{wire.HeaderRouterKey, wire.HeaderCluster},
+		TypedPerFilterConfig: map[string]*anypb.Any{
+			RouterFilter: b.withoutProcessor(),
+			corsFilter:   b.pack(publicCORS()),
+		},
+	}
+}
+
+func toBroker() *routev3.Route {
+	return &routev3.Route{
+		Name:  "broker",
+		Match: withHeaders(has(wire.HeaderCluster, wire.BrokerCluster)),
+		Action: &routev3.Route_Route{Route: untimed(&routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: wire.BrokerCluster},
+		})},
+		RequestHeadersToRemove: []string{wire.HeaderCluster},
+	}
+}
+
+// toServer goes where the label says, whatever Host the client named. How long a call may take, the router says in a header of the request.
+func (b *builder) toServer() *routev3.Route {
+	return &routev3.Route{
+		Name:  "server",
+		Match: withHeaders(present(wire.HeaderCluster)),
+		Action: &routev3.Route_Route{Route: untimed(&routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_ClusterHeader{ClusterHeader: wire.HeaderCluster},
+		})},
+		RequestHeadersToRemove:  []string{wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent},
+		ResponseHeadersToRemove: []string{wire.HeaderSessionID},
+		TypedPerFilterConfig:    map[string]*anypb.Any{redirectFilter: b.pack(b.noRedirects())},
+	}
+}
+
+// unlabelled is what Envoy finds for every request before the router has seen it. It refers to a cluster, though there is none, because the
+// CORS filter takes its policy only from a route that does. A request that the router let pass without a label ends here with 404, and one on
+// which the router hangs does not wait for ever: Envoy's own limit for that filter does not hold in full duplex.
+func unlabelled() *routev3.Route {
+	return &routev3.Route{
+		Name:  "unlabelled",
+		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: wire.PathMCP}},
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier:            &routev3.RouteAction_Cluster{Cluster: nowhere},
+			ClusterNotFoundResponseCode: routev3.RouteAction_NOT_FOUND,
+			IdleTimeout:                 seconds(requestSeconds),
+		}},
+	}
+}
+
+func elsewhere() *routev3.Route {
+	return &routev3.Route{
+		Name:   "elsewhere",
+		Match:  withHeaders(),
+		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: http.StatusNotFound}},
+	}
+}
+
+// untimed lifts Envoy's limits for a whole answer and for silence inside of it: a stream may last for hours and say nothing for most of them.
+func untimed(a *routev3.RouteAction) *routev3.RouteAction {
+	a.Timeout, a.IdleTimeout = seconds(0), seconds(0)
+	return a
+}
+
+// withHeaders matches any path.
+func withHeaders(headers ...*routev3.HeaderMatcher) *routev3.RouteMatch {
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}, Headers: headers}
+}
+
+func present(name string) *routev3.HeaderMatcher {
+	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}
+}
+
+func has(name, value string) *routev3.HeaderMatcher {
+	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
+		StringMatch: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}},
+	}}
+}

@@ -1,0 +1,189 @@
+package xds
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	injectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/credential_injector/v3"
+	headersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	genericv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/injected_credentials/generic/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
+)
+
+// addServer adds the cluster of one MCP server, with its last filters, and the secret that they put on.
+func (b *builder) addServer(r *Resources, in Cluster) {
+	s := in.Server
+	c := b.cluster(in.Name, address{host: s.Host, port: uint32(s.Port)})
+	options := &httpv3.HttpProtocolOptions{
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: seconds(idleSeconds)},
+		UpstreamProtocolOptions:   http1Only(),
+		HttpFilters:               b.finish(in),
+	}
+	if s.Scheme == "https" {
+		options.UpstreamProtocolOptions = http1Or2()
+		c.TransportSocket = b.transportSocket(s)
+	}
+	c.TypedExtensionProtocolOptions = b.speaks(options)
+	r.Clusters = append(r.Clusters, c)
+	if s.Credential != nil {
+		r.Secrets = append(r.Secrets, b.secret(in))
+	}
+}
+
+// idleSeconds is how long an unused connection to a server is kept. Node's and uvicorn's servers close theirs after 5 s; a call sent at that
+// very moment fails, and it must not be sent twice. So we close first.
+const idleSeconds = 4
+
+// http1Or2 lets the TLS handshake decide.
+func http1Or2() *httpv3.HttpProtocolOptions_AutoConfig {
+	return &httpv3.HttpProtocolOptions_AutoConfig{AutoConfig: &httpv3.HttpProtocolOptions_AutoHttpConfig{
+		HttpProtocolOptions:  &corev3.Http1ProtocolOptions{},
+		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+	}}
+}
+
+// finish are the filters that run last, whatever the policies did: they take off what is the client's and the gateway's own, and put on what
+// is configured for the server.
+func (b *builder) finish(in Cluster) []*hcmv3.HttpFilter {
+	filters := []*hcmv3.HttpFilter{b.filter("envoy.filters.http.header_mutation", &headersv3.HeaderMutation{
+		Mutations: &headersv3.Mutations{
+			RequestMutations:  requestMutations(in.Server.Headers),
+			ResponseMutations: []*mutationv3.HeaderMutation{remove("set-cookie"), removePrefix(wire.EnvoyPrefix)},
+		},
+	})}
+	if c := in.Server.Credential; c != nil {
+		filters = append(filters, b.filter("envoy.filters.http.credential_injector", b.injector(in.Name, c)))
+	}
+	return append(filters, b.filter("envoy.filters.http.upstream_codec", &codecv3.UpstreamCodec{}))
+}
+
+// requestMutations takes headers off and puts the configured ones on, in this order.
+func requestMutations(headers []config.Header) []*mutationv3.HeaderMutation {
+	var out []*mutationv3.HeaderMutation
+	for _, name := range []string{
+		"authorization", "proxy-authorization", "cookie",
+		"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip",
+		wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent,
+	} {
+		out = append(out, remove(name))
+	}
+	out = append(out, removePrefix(wire.EnvoyPrefix))
+	for _, h := range headers {
+		// Envoy reads a value as a format: a percent sign of the user's own must not become a command.
+		out = append(out, set(h.Name, strings.ReplaceAll(h.Value, "%", "%%")))
+	}
+	return out
+}
+
+func remove(name string) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: name}}
+}
+
+func removePrefix(prefix string) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{
+		KeyMatcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: prefix}},
+	}}}
+}
+
+func set(name, value string) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, Value: value},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}}}
+}
+
+// injector puts the credential on. It refers to the secret by name, so that no dump of Envoy's configuration shows it.
+func (b *builder) injector(cluster string, c *config.Credential) *injectorv3.CredentialInjector {
+	ref := &tlsv3.SdsSecretConfig{Name: cluster}
+	if !b.static {
+		ref.SdsConfig = overADS()
+	}
+	return &injectorv3.CredentialInjector{
+		Overwrite: true,
+		Credential: &corev3.TypedExtensionConfig{
+			Name:        "envoy.http.injected_credentials.generic",
+			TypedConfig: b.pack(&genericv3.Generic{Credential: ref, Header: c.Header, HeaderValuePrefix: c.Prefix}),
+		},
+	}
+}
+
+// secret is a server's credential: the value itself over ADS, the place of the value in a static file.
+func (b *builder) secret(in Cluster) *tlsv3.Secret {
+	c := in.Server.Credential
+	source := &corev3.DataSource{}
+	switch {
+	case !b.static:
+		source.Specifier = &corev3.DataSource_InlineString{InlineString: c.Value.Reveal()}
+	case c.Env != "":
+		source.Specifier = &corev3.DataSource_EnvironmentVariable{EnvironmentVariable: c.Env}
+	case c.File != "":
+		source.Specifier = &corev3.DataSource_Filename{Filename: c.File}
+	default:
+		b.errs = append(b.errs, fmt.Errorf("server %q: its credential comes from neither an environment variable nor a file, and a static Envoy file must not hold it", in.Server.Name))
+	}
+	return &tlsv3.Secret{Name: in.Name, Type: &tlsv3.Secret_GenericSecret{GenericSecret: &tlsv3.GenericSecret{Secret: source}}}
+}
+
+// transportSocket verifies the server's certificate against the configured name and roots, whatever Host header the request has.
+func (b *builder) transportSocket(s config.Server) *corev3.TransportSocket {
+	name := s.Host
+	var trusted *corev3.DataSource
+	if s.TLS != nil {
+		trusted = b.ownRoots(s.TLS)
+		if s.TLS.ServerName != "" {
+			name = s.TLS.ServerName
+		}
+	}
+	if trusted == nil {
+		if b.options.SystemCA == "" {
+			b.errs = append(b.errs, fmt.Errorf("server %q: https without a CA of its own needs the machine's trusted roots, and no file with them was given or found", s.Name))
+		}
+		trusted = &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: b.options.SystemCA}}
+	}
+	context := &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
+		TlsParams: &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2},
+		ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
+			TrustedCa:                 trusted,
+			MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{subjectAltName(name)},
+		}},
+	}}
+	if _, err := netip.ParseAddr(name); err != nil {
+		context.Sni = name
+	}
+	return &corev3.TransportSocket{
+		Name:       "envoy.transport_sockets.tls",
+		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: b.pack(context)},
+	}
+}
+
+// ownRoots are the server's configured roots, or nil.
+func (b *builder) ownRoots(t *config.TLS) *corev3.DataSource {
+	switch {
+	case b.static && t.CAFile != "":
+		return &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: t.CAFile}}
+	case len(t.CA) > 0:
+		return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: t.CA}}
+	}
+	return nil
+}
+
+func subjectAltName(name string) *tlsv3.SubjectAltNameMatcher {
+	kind := tlsv3.SubjectAltNameMatcher_DNS
+	if _, err := netip.ParseAddr(name); err == nil {
+		kind = tlsv3.SubjectAltNameMatcher_IP_ADDRESS
+	}
+	return &tlsv3.SubjectAltNameMatcher{
+		SanType: kind,
+		Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: name}},
+	}
+}
