@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,9 +166,7 @@ func (b *forgeryBed) host(t *testing.T) {
 		assert.Equal(t, -32602, a.Error(t).Code, "%s: %s", host, a)
 		assert.Equal(t, []string{"own_tool", "plain_tool", "untaught_tool"}, c.ToolNames(t))
 		for _, path := range []string{"/", "/mcp2", "/v1/mcp", "/mcp/../own"} {
-			other := *c
-			other.Endpoint = b.Base + path
-			a := other.Call(t, "own_tool", "{}", "Host", host)
+			a := c.At(b.Base+path).Call(t, "own_tool", "{}", "Host", host)
 			assert.Equal(t, http.StatusNotFound, a.Status, "%s%s", host, path)
 			assert.Equal(t, -32600, a.Error(t).Code)
 		}
@@ -212,24 +211,39 @@ func (b *forgeryBed) brokersPort(t *testing.T) {
 // ordersToEnvoy: a client gives Envoy's router none of the orders that it takes in headers.
 func (b *forgeryBed) ordersToEnvoy(t *testing.T) {
 	c := testbed.Connect(t, b.Endpoint)
+	arrived, finish := make(chan struct{}, 8), make(chan struct{})
+	tool := []testbed.Tool{{Name: "tool", Call: func(w http.ResponseWriter, c *testbed.Call) {
+		if !strings.Contains(string(c.Body), "slow") {
+			c.Text(w, "quick")
+			return
+		}
+		arrived <- struct{}{}
+		select {
+		case <-finish:
+			c.Text(w, "in its own time")
+		case <-c.Context().Done():
+		}
+	}}}
+	b.own.Change(func(s *testbed.Script) { s.Tools = tool })
 	c.Call(t, "own_tool", "{}").Result(t)
-	arrived := make(chan struct{})
-	b.own.Change(func(s *testbed.Script) {
-		s.Tools = []testbed.Tool{{Name: "tool", Call: func(w http.ResponseWriter, c *testbed.Call) {
-			close(arrived)
-			// Three times as long as the client's timeout: what that would do, it has done.
-			select {
-			case <-time.After(300 * time.Millisecond):
-				c.Text(w, "in its own time")
-			case <-c.Context().Done():
-			}
-		}}}
+	var slow *testbed.Answer
+	var wait sync.WaitGroup
+	body, _ := c.ToolCall("own_tool", `{"slow":true}`)
+	wait.Go(func() {
+		slow, _ = c.TryDo(t, http.MethodPost, strings.NewReader(body),
+			"X-Envoy-Upstream-Rq-Timeout-Ms", "1", "X-Envoy-Upstream-Rq-Per-Try-Timeout-Ms", "1",
+			"X-Envoy-Max-Retries", "5", "X-Envoy-Retry-On", "5xx", "X-Envoy-Hedge-On-Per-Try-Timeout", "true")
 	})
-	a := c.Call(t, "own_tool", "{}", "X-Envoy-Upstream-Rq-Timeout-Ms", "100", "X-Envoy-Upstream-Rq-Per-Try-Timeout-Ms", "100",
-		"X-Envoy-Max-Retries", "5", "X-Envoy-Retry-On", "5xx", "X-Envoy-Upstream-Alt-Stat-Name", "forged")
-	assert.Equal(t, "in its own time", a.Text(t))
-	<-arrived // closed once: it would panic if the call had been made twice
-	b.own.Change(func(s *testbed.Script) { s.Tools = []testbed.Tool{{Name: "tool"}} })
+	<-arrived
+	// Much longer than what the client ordered.
+	for range 30 {
+		c.Call(t, "own_tool", "{}").Result(t)
+	}
+	close(finish)
+	wait.Wait()
+	require.NotNil(t, slow)
+	assert.Equal(t, "in its own time", slow.Text(t))
+	assert.Empty(t, arrived, "the call was made once")
 }
 
 // virtualServer: there are none, so none can be chosen (Invariant 5).
@@ -260,7 +274,7 @@ func (b *forgeryBed) credentials(t *testing.T) {
 	}
 	client := testbed.Connect(t, b.Endpoint)
 	dump := testbed.Get(t, "http://"+b.EnvoyAdmin+"/config_dump?include_eds").Body
-	require.Contains(t, dump, "own.example.com", "the dump shows the servers")
+	require.Contains(t, dump, "x-env", "the dump shows the servers")
 	places := map[string]string{
 		"Envoy's configuration":  dump,
 		"Envoy's log":            b.Envoy.Output(),

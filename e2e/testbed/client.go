@@ -63,6 +63,11 @@ func (c *Client) Initialize(t testing.TB, capabilities string, headers ...string
 	return a
 }
 
+// At is a client of the same session that calls another URL.
+func (c *Client) At(url string) *Client {
+	return &Client{Endpoint: url, Name: c.Name, Session: c.Session, HTTP: c.HTTP}
+}
+
 // Answer is a whole answer.
 type Answer struct {
 	Status int

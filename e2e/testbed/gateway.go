@@ -111,17 +111,17 @@ func StartGateway(t testing.TB, o Options) *Gateway {
 // beside prepares a gateway and an Envoy that are two processes.
 func (g *Gateway) beside(t testing.TB, o Options, flags []string, port string) {
 	t.Helper()
-	router := FreeAddress(t)
 	g.Broker, g.EnvoyAdmin = FreeAddress(t), FreeAddress(t)
-	addresses := []string{"--mcp-router-address", router, "--mcp-broker-public-address", g.Broker}
+	addresses := []string{"--mcp-router-address", FreeAddress(t), "--mcp-broker-public-address", g.Broker}
+	told := append([]string{"--envoy-listen-address", "127.0.0.1:" + port}, o.EnvoyFlags...)
 	gateway := slices.Concat(flags, addresses, []string{"--public-url", g.Base})
-	envoy := slices.Concat(addresses, o.EnvoyFlags, []string{"--envoy-listen-address", "127.0.0.1:" + port, "--envoy-admin-address", g.EnvoyAdmin})
+	var envoy []string
 	if g.Mode == Fed {
 		feed := FreeAddress(t)
-		gateway = append(append(gateway, "--xds-address", feed, "--envoy-listen-address", "127.0.0.1:"+port), o.EnvoyFlags...)
-		envoy = append([]string{"envoy-bootstrap", "--xds-address", feed}, envoy...)
+		gateway = slices.Concat(gateway, []string{"--xds-address", feed}, told)
+		envoy = []string{"envoy-bootstrap", "--xds-address", feed, "--envoy-admin-address", g.EnvoyAdmin}
 	} else {
-		envoy = append([]string{"envoy-config", "--mcp-gateway-config", g.Config}, envoy...)
+		envoy = slices.Concat([]string{"envoy-config", "--mcp-gateway-config", g.Config, "--envoy-admin-address", g.EnvoyAdmin}, addresses, told)
 	}
 	bin := Program(t, GatewayBin)
 	g.command = Command{Path: bin, Args: gateway, Env: o.Env}

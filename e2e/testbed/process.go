@@ -37,6 +37,7 @@ func Start(t testing.TB, name string, c Command) *Process {
 	p.cmd = exec.Command(c.Path, c.Args...) //nolint:noctx // the context of a test ends before its cleanup, which stops the process gently
 	p.cmd.Env = append(os.Environ(), c.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	p.cmd.SysProcAttr = dieWithUs()
 	// A grandchild that outlives the process may hold the pipe.
 	p.cmd.WaitDelay = time.Second
 	if err := p.cmd.Start(); err != nil {
@@ -49,10 +50,19 @@ func Start(t testing.TB, name string, c Command) *Process {
 	t.Cleanup(func() {
 		p.end()
 		if t.Failed() {
-			t.Logf("%s said:\n%s", name, p.Output())
+			t.Logf("%s said:\n%s", name, tail(p.Output()))
 		}
 	})
 	return p
+}
+
+// tail is the end of a text that is long.
+func tail(s string) string {
+	const most = 8 << 10
+	if len(s) <= most {
+		return s
+	}
+	return "…" + s[len(s)-most:]
 }
 
 // end stops the process with its own manners, and without them if it has none.

@@ -71,8 +71,12 @@ func busy() Options {
 			return Config{File: "config.yaml", Loaded: moment(0), Problems: []string{"config.yaml:3:5: servers[0].nam: unknown key"}}
 		},
 		Snapshot: func() *catalog.Snapshot { return snap },
-		URL:      func(server string) string { return "http://" + strings.ReplaceAll(server, "/", ".") + ".example.com:80/mcp" },
-		Problems: func() []catalog.Problem { return []catalog.Problem{{Server: "late", Message: "cannot be given to Envoy"}} },
+		URL: func(server string) string {
+			return "http://" + strings.ReplaceAll(server, "/", ".") + ".example.com:80/mcp"
+		},
+		Problems: func() []catalog.Problem {
+			return []catalog.Problem{{Server: "late", Message: "cannot be given to Envoy"}}
+		},
 		Sessions: func() int { return 3 },
 		Envoys: func() []Envoy {
 			refusal := Refusal{Type: "Cluster", Name: "late.0123456789ab", Message: "no such thing"}

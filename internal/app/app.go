@@ -28,7 +28,7 @@ func Main(ctx context.Context, version string, args []string, stdout, stderr io.
 	ctx, hurry, release := untilSignal(ctx)
 	defer release()
 	p := &process{version: version, stdout: stdout, stderr: &lockedWriter{w: stderr}, hurry: hurry}
-	root := newRoot(p)
+	root := newRoot(p) //nolint:contextcheck // cobra hands the context to the commands
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(p.stderr)

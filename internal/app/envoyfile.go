@@ -46,16 +46,19 @@ func newEnvoyBootstrap(p *process) *cobra.Command {
 		Short:   "Print the file for an Envoy that the gateway feeds",
 		Long:    `Prints what an Envoy is started with that takes everything else from the gateway's --xds-address.`,
 		Example: `  mcp-broker-router envoy-bootstrap --xds-address 127.0.0.1:18000 > bootstrap.yaml`,
-		RunE: func(*cobra.Command, []string) error {
-			// What else Envoy is told comes over the stream, and stands here only to be valid.
-			s.envoy.listen, s.envoy.router, s.envoy.broker = "127.0.0.1:8888", "127.0.0.1:50051", "127.0.0.1:8080"
-			return p.printEnvoy(s, xds.Bootstrap)
-		},
+		RunE:    func(*cobra.Command, []string) error { return p.printEnvoy(s, xds.Bootstrap) },
 	}
 	f := c.Flags()
 	f.StringVar(&s.envoy.xds, flagXDS, "127.0.0.1:18000", "`address` at which Envoy finds the configuration server: host:port or unix:/path")
 	f.StringVar(&s.envoy.nodeID, "envoy-node-id", xds.DefaultNodeID, "`name` by which Envoy introduces itself, different for each one")
 	s.envoy.ownAdmin(f)
+	// What these say comes over the stream. They are taken so that one list of flags does for the gateway and for Envoy.
+	unused := pflag.NewFlagSet("", pflag.ContinueOnError)
+	s.listening(unused)
+	s.envoy.addresses(unused)
+	s.envoy.shared(unused)
+	unused.VisitAll(func(flag *pflag.Flag) { flag.Hidden = true })
+	f.AddFlagSet(unused)
 	return c
 }
 
@@ -65,6 +68,9 @@ func (e *envoySettings) ownAdmin(f *pflag.FlagSet) {
 }
 
 func (p *process) printEnvoy(s *settings, render func(xds.Options) ([]byte, error)) error {
+	if err := s.checkOrigins(); err != nil {
+		return usage(err)
+	}
 	o, err := s.envoyOptions()
 	if err != nil {
 		return err

@@ -178,8 +178,8 @@ func (p *publisher) publish(now time.Time) (again time.Time) {
 	v := &view{urls: make(map[string]string, len(order)), problems: p.problems}
 	for _, name := range order {
 		e := p.choose(name, now)
-		if p.shown[name].cluster != e.cluster {
-			p.retire(p.shown[name], now)
+		if old := p.shown[name]; old.cluster != e.cluster || !e.server.Enabled {
+			p.retire(old, now)
 		}
 		if since, waits := p.changed[name]; waits {
 			again = earlier(again, since.Add(patience), now)
@@ -276,7 +276,9 @@ func (p *publisher) programmed(cluster string) bool {
 		return true
 	}
 	if p.feed.Programmed(cluster) {
-		p.acked[cluster] = true
+		if p.fed[cluster] {
+			p.acked[cluster] = true
+		}
 		return true
 	}
 	return p.acked[cluster] && !p.feed.Serving()

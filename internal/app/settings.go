@@ -119,12 +119,19 @@ func (s *settings) check() error {
 	positive("session-max-age", s.sessionMaxAge > 0)
 	positive("session-idle-timeout", s.sessionIdleTimeout > 0)
 	positive("drain-timeout", s.drainTimeout > 0)
+	errs = append(errs, s.checkOrigins())
+	if _, err := s.public(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// checkOrigins brings the origins to the form in which browsers send them.
+func (s *settings) checkOrigins() error {
+	var errs []error
 	for i, origin := range s.allowedOrigins {
 		s.allowedOrigins[i] = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(origin), "/"))
 		errs = append(errs, checkOrigin(s.allowedOrigins[i]))
-	}
-	if _, err := s.public(); err != nil {
-		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -42,13 +42,13 @@ func (g *gateway) watch(ctx context.Context, current *config.Config) {
 	config.Watch(ctx, file, config.OS(), config.WatchOptions{
 		Logger:  g.logger,
 		Current: current,
-		OnChange: func(cfg *config.Config) { //nolint:contextcheck // the manager's workers end by Close, not by a context
+		OnChange: func(cfg *config.Config) {
 			g.logger.InfoContext(ctx, "configuration taken", "file", file, "servers", len(cfg.Servers))
 			g.metrics.ConfigTaken(time.Now())
 			g.forget(cfg)
 			g.watched.taken(cfg)
 			g.publisher.SetConfig(cfg)
-			g.manager.Apply(cfg)
+			g.manager.Apply(cfg) //nolint:contextcheck // workers end by Close, not by a context
 		},
 		OnError: func(err error) {
 			problems := problemsOf(err)

@@ -26,7 +26,7 @@ func (a *standalone) welcome() {
 Connect a client with
   {"mcpServers": {"gateway": {"type": "http", "url": %q}}}
 or look around with the Inspector
-  npx @modelcontextprotocol/inspector --cli %s --transport http --method tools/list
+  npx @modelcontextprotocol/inspector --transport http --server-url %s
 or by hand
   curl -si %s -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \
     -d '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"curl","version":"1"}}}'

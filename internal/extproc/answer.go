@@ -62,8 +62,8 @@ func (a *answer) headers(h *extprocv3.HttpHeaders, local bool) error {
 		return a.eventStream()
 	case relay.Message:
 		if a.status == http.StatusBadRequest {
-			a.mode = judge
-			return a.send(responseHeaders(nil, "content-length"))
+			a.mode = judge // whatever it turns out to be, the client gets a JSON-RPC error
+			return a.send(responseHeaders([]router.Header{{Name: "content-type", Value: "application/json"}}, "content-length"))
 		}
 		// One message holds no request of the server, and its headers were all there is to see of it.
 		return a.only(responseHeaders(nil))
@@ -177,10 +177,10 @@ func (a *answer) rewritten(data []byte, end bool) error {
 
 // tail ends a stream. A call that the server left without an answer, in a stream that nobody can resume, gets an error.
 func (a *answer) tail(out []byte) []byte {
-	out = a.stream.Rest(out)
 	if a.answered || a.events || a.call.ID == nil {
-		return out
+		return a.stream.Rest(out)
 	}
+	// What the server did not finish is left out: with more behind it, a client would take it for an event.
 	e := a.error("closed the stream before it had answered")
-	return sse.AppendEvent(append(out, "\n\n"...), sse.Event{Name: "message", Data: e.AppendResponse(nil), HasData: true})
+	return sse.AppendEvent(out, sse.Event{Name: "message", Data: e.AppendResponse(nil), HasData: true})
 }

@@ -55,6 +55,9 @@ func (x *exchange) handle(msg *extprocv3.ProcessingRequest) error {
 	case *extprocv3.ProcessingRequest_RequestTrailers:
 		return x.requestTrailers()
 	case *extprocv3.ProcessingRequest_ResponseHeaders:
+		if !x.decided {
+			return errDone // an answer of Envoy's to what it never showed, such as a preflight
+		}
 		if x.decision.Watch != nil && x.answer == nil {
 			x.answer = &answer{exchange: x, call: x.decision.Watch}
 			return x.answer.headers(m.ResponseHeaders, local(msg))

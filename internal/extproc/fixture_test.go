@@ -246,14 +246,13 @@ func (e *envoy) rest() []*extprocv3.ProcessingResponse {
 // transcript puts what a processor said into words: one line a message, chunks of one body joined.
 func transcript(all []*extprocv3.ProcessingResponse) []string {
 	var lines []string
-	chunk := func(name string, b *extprocv3.BodyResponse) {
-		s := b.GetResponse().GetBodyMutation().GetStreamedResponse()
-		line := name + " " + string(s.GetBody())
+	chunk := func(name, body string, end bool) {
+		line := name + " " + body
 		if n := len(lines); n > 0 && strings.HasPrefix(lines[n-1], name+" ") {
-			line = lines[n-1] + string(s.GetBody())
+			line = lines[n-1] + body
 			lines = lines[:n-1]
 		}
-		if s.GetEndOfStream() {
+		if end {
 			line += "$"
 		}
 		lines = append(lines, line)
@@ -264,23 +263,22 @@ func transcript(all []*extprocv3.ProcessingResponse) []string {
 			set := fields(v.RequestHeaders.GetResponse().GetHeaderMutation())
 			lines = append(lines, strings.TrimSpace("to "+set["x-mcp-cluster"]+" "+set["content-length"]))
 		case *extprocv3.ProcessingResponse_RequestBody:
-			chunk("request", v.RequestBody)
+			part := v.RequestBody.GetResponse().GetBodyMutation().GetStreamedResponse()
+			chunk("request", string(part.GetBody()), part.GetEndOfStream())
 		case *extprocv3.ProcessingResponse_RequestTrailers:
 			lines = append(lines, "request trailers")
 		case *extprocv3.ProcessingResponse_ResponseHeaders:
-			line := "answer headers"
+			line := "answer headers" // they are let through
 			m := v.ResponseHeaders.GetResponse().GetHeaderMutation()
 			if set := fields(m); len(set) > 0 {
-				line += " " + set[":status"] + " " + set["content-type"]
+				line += " " + set["content-type"]
 			}
 			for _, name := range m.GetRemoveHeaders() {
 				line += " -" + name
 			}
 			lines = append(lines, line)
 		case *extprocv3.ProcessingResponse_ResponseBody:
-			chunk("answer", v.ResponseBody)
-		case *extprocv3.ProcessingResponse_ResponseTrailers:
-			lines = append(lines, "answer trailers")
+			chunk("answer:", string(v.ResponseBody.GetResponse().GetBodyMutation().GetBody()), false)
 		case *extprocv3.ProcessingResponse_ImmediateResponse:
 			lines = append(lines, fmt.Sprintf("reply %d %s", v.ImmediateResponse.GetStatus().GetCode(), v.ImmediateResponse.GetBody()))
 		default:
@@ -322,9 +320,14 @@ func (g *gateway) watched(id, tool string) *envoy {
 	return e
 }
 
-func failure(status int, id string, message string) string {
+// failure is a reply in a server's place.
+func failure(status int, id, message string) string {
+	return fmt.Sprintf("reply %d %s", status, internalError(id, message))
+}
+
+func internalError(id, message string) string {
 	if id != "" {
 		id = `"id":` + id + `,`
 	}
-	return fmt.Sprintf(`reply %d {"jsonrpc":"2.0",%s"error":{"code":-32603,"message":%q}}`, status, id, message)
+	return fmt.Sprintf(`{"jsonrpc":"2.0",%s"error":{"code":-32603,"message":%q}}`, id, message)
 }

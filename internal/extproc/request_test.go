@@ -46,8 +46,7 @@ func TestContentLength(t *testing.T) {
 	assert.Equal(t, []string{fmt.Sprintf("to weather %d", len(out)), "request " + out + "$"}, got)
 	e.send(requestBody("", true))
 	e.send(answerHeaders(false, "200", "application/json"))
-	e.send(answerBody(`{"jsonrpc":"2.0","id":1,"result":{}}`, true))
-	assert.Equal(t, []string{"answer headers", `answer {"jsonrpc":"2.0","id":1,"result":{}}$`}, transcript(e.rest()))
+	assert.Equal(t, []string{"answer headers"}, transcript(e.rest()))
 }
 
 func TestRequestTrailers(t *testing.T) {
@@ -90,30 +89,36 @@ func TestRequests(t *testing.T) {
 		},
 		"GET with a body": {
 			[]*extprocv3.ProcessingRequest{requestHeaders(false, append(get, ":method", "GET")...), requestBody("a", false), requestBody("b", true)},
-			[]string{"to mcp_broker 2", "request ab$"}, "broker",
+			[]string{"to mcp_broker 2", "request ab$"},
+			"broker",
 		},
 		"DELETE": {
 			[]*extprocv3.ProcessingRequest{requestHeaders(true, append(get, ":method", "DELETE")...)}, []string{"to mcp_broker"}, "broker",
 		},
 		"PUT": {
 			[]*extprocv3.ProcessingRequest{requestHeaders(true, append(get, ":method", "PUT")...)},
-			[]string{`reply 405 {"jsonrpc":"2.0","error":{"code":-32600,"message":"the endpoint takes POST, GET and DELETE"}}`}, "reply 405",
+			[]string{`reply 405 {"jsonrpc":"2.0","error":{"code":-32600,"message":"the endpoint takes POST, GET and DELETE"}}`},
+			"reply 405",
 		},
 		"elsewhere, before the body": {
 			[]*extprocv3.ProcessingRequest{requestHeaders(false, ":method", "POST", ":path", "/other")},
-			[]string{`reply 404 {"jsonrpc":"2.0","error":{"code":-32600,"message":"there is nothing at this path; the endpoint is /mcp"}}`}, "reply 404",
+			[]string{`reply 404 {"jsonrpc":"2.0","error":{"code":-32600,"message":"there is nothing at this path; the endpoint is /mcp"}}`},
+			"reply 404",
 		},
 		"too large, as it says": {
 			[]*extprocv3.ProcessingRequest{g.post("content-length", "1048577")},
-			[]string{`reply 413 {"jsonrpc":"2.0","error":{"code":413,"message":"the request body is larger than the 1048576 bytes that this gateway accepts"}}`}, "reply 413",
+			[]string{`reply 413 {"jsonrpc":"2.0","error":{"code":413,"message":"the request body is larger than the 1048576 bytes that this gateway accepts"}}`},
+			"reply 413",
 		},
 		"too large, as it shows": {
 			[]*extprocv3.ProcessingRequest{g.post(), requestBody(strings.Repeat(" ", maxBody), false), requestBody(" ", false)},
-			[]string{`reply 413 {"jsonrpc":"2.0","error":{"code":413,"message":"the request body is larger than the 1048576 bytes that this gateway accepts"}}`}, "reply 413",
+			[]string{`reply 413 {"jsonrpc":"2.0","error":{"code":413,"message":"the request body is larger than the 1048576 bytes that this gateway accepts"}}`},
+			"reply 413",
 		},
 		"unknown tool": {
 			[]*extprocv3.ProcessingRequest{g.post(), requestBody(callOf(hugeID, "t"), true)},
-			[]string{`reply 200 {"jsonrpc":"2.0","id":` + hugeID + `,"error":{"code":-32602,"message":"unknown tool \"t\"; tools/list gives those on offer"}}`}, "reply 200",
+			[]string{`reply 200 {"jsonrpc":"2.0","id":` + hugeID + `,"error":{"code":-32602,"message":"unknown tool \"t\"; tools/list gives those on offer"}}`},
+			"reply 200",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -182,7 +187,7 @@ func TestLabels(t *testing.T) {
 	e.send(requestBody(callOf(`"a"`, "none"), true))
 	facts = e.next().GetDynamicMetadata().GetFields()["envoy.filters.http.mcp_gateway"].GetStructValue().AsMap()
 	assert.Equal(t, `"a"`, facts["id"])
-	assert.NotEmpty(t, facts["reply"], "Envoy must not put words of its own in place of these")
+	assert.Equal(t, "message", facts["reply"], "Envoy must not put words of its own in place of these")
 }
 
 // TestPanic: a fault in a decision costs one request, which is answered.

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func serve(t *testing.T, public, method, host, path string, env map[string]string) *http.Response {
+func serve(t *testing.T, public, method, host, path string, env map[string]string) *httptest.ResponseRecorder {
 	t.Helper()
 	u := publicURL(t, public)
 	m, err := FromEnv(environment(env), u)
@@ -19,13 +19,13 @@ func serve(t *testing.T, public, method, host, path string, env map[string]strin
 	req.Host = host
 	rec := httptest.NewRecorder()
 	Handler(m, u).ServeHTTP(rec, req)
-	return rec.Result()
+	return rec
 }
 
-func body(t *testing.T, resp *http.Response) map[string]any {
+func body(t *testing.T, rec *httptest.ResponseRecorder) map[string]any {
 	t.Helper()
 	var got map[string]any
-	require.NoError(t, json.NewDecoder(resp.Body).Decode(&got))
+	require.NoError(t, json.NewDecoder(rec.Body).Decode(&got))
 	return got
 }
 
@@ -41,13 +41,13 @@ func TestHandlerPaths(t *testing.T) {
 	}
 	for path, status := range tests {
 		t.Run(path, func(t *testing.T) {
-			resp := serve(t, "https://mcp.example.com", http.MethodGet, "mcp.example.com", path, nil)
-			assert.Equal(t, status, resp.StatusCode)
-			assert.Equal(t, "application/json", resp.Header.Get("Content-Type"))
+			rec := serve(t, "https://mcp.example.com", http.MethodGet, "mcp.example.com", path, nil)
+			assert.Equal(t, status, rec.Code)
+			assert.Equal(t, "application/json", rec.Header().Get("Content-Type"))
 			if status == http.StatusOK {
-				assert.Equal(t, "https://mcp.example.com/mcp", body(t, resp)["resource"])
+				assert.Equal(t, "https://mcp.example.com/mcp", body(t, rec)["resource"])
 			} else {
-				assert.Contains(t, body(t, resp), "error")
+				assert.Contains(t, body(t, rec), "error")
 			}
 		})
 	}
@@ -66,11 +66,11 @@ func TestHandlerMethods(t *testing.T) {
 	}
 	for method, tt := range tests {
 		t.Run(method, func(t *testing.T) {
-			resp := serve(t, "https://mcp.example.com", method, "mcp.example.com", "/.well-known/oauth-protected-resource", nil)
-			assert.Equal(t, tt.status, resp.StatusCode)
-			assert.Equal(t, tt.allow, resp.Header.Get("Allow"))
-			assert.Equal(t, []string{"*"}, resp.Header.Values("Access-Control-Allow-Origin"))
-			assert.Equal(t, "Origin", resp.Header.Get("Vary"))
+			rec := serve(t, "https://mcp.example.com", method, "mcp.example.com", "/.well-known/oauth-protected-resource", nil)
+			assert.Equal(t, tt.status, rec.Code)
+			assert.Equal(t, tt.allow, rec.Header().Get("Allow"))
+			assert.Equal(t, []string{"*"}, rec.Header().Values("Access-Control-Allow-Origin"))
+			assert.Equal(t, "Origin", rec.Header().Get("Vary"))
 		})
 	}
 }
@@ -102,7 +102,7 @@ func TestHandlerOnLoopback(t *testing.T) {
 			req.Host = tt.host
 			rec := httptest.NewRecorder()
 			Handler(m, u).ServeHTTP(rec, req)
-			assert.Equal(t, tt.want, body(t, rec.Result())["resource"])
+			assert.Equal(t, tt.want, body(t, rec)["resource"])
 		})
 	}
 }

@@ -29,13 +29,13 @@ func TestFromEnv(t *testing.T) {
 		env  map[string]string
 		want string
 	}{
-		"nothing is set":         {nil, defaults},
-		"all is set to nothing":  {map[string]string{EnvName: "", EnvResource: " ", EnvAuthorizationServers: "", EnvBearerMethods: "", EnvScopes: " , "}, `{"resource_name":"MCP Server","resource":"https://mcp.example.com/mcp"}`},
-		"a relative resource":    {map[string]string{EnvResource: "/tools?x=1"}, `{"resource_name":"MCP Server","resource":"https://mcp.example.com/tools?x=1","bearer_methods_supported":["header"],"scopes_supported":["basic"]}`},
-		"without a slash":        {map[string]string{EnvResource: "mcp"}, defaults},
-		"an absolute resource":   {map[string]string{EnvResource: "http://other.example.com:8080/mcp"}, `{"resource_name":"MCP Server","resource":"http://other.example.com:8080/mcp","bearer_methods_supported":["header"],"scopes_supported":["basic"]}`},
-		"lists are trimmed":      {map[string]string{EnvScopes: " read , write,,read "}, `{"resource_name":"MCP Server","resource":"https://mcp.example.com/mcp","bearer_methods_supported":["header"],"scopes_supported":["read","write"]}`},
-		"special characters":     {map[string]string{EnvName: "Tom & Jerry's <MCP>"}, `{"resource_name":"Tom & Jerry's <MCP>","resource":"https://mcp.example.com/mcp","bearer_methods_supported":["header"],"scopes_supported":["basic"]}`},
+		"nothing is set":        {nil, defaults},
+		"all is set to nothing": {map[string]string{EnvName: "", EnvResource: " ", EnvAuthorizationServers: "", EnvBearerMethods: "", EnvScopes: " , "}, `{"resource_name":"MCP Server","resource":"https://mcp.example.com/mcp"}`},
+		"a relative resource":   {map[string]string{EnvResource: "/tools?x=1"}, `{"resource_name":"MCP Server","resource":"https://mcp.example.com/tools?x=1","bearer_methods_supported":["header"],"scopes_supported":["basic"]}`},
+		"without a slash":       {map[string]string{EnvResource: "mcp"}, defaults},
+		"an absolute resource":  {map[string]string{EnvResource: "http://other.example.com:8080/mcp"}, `{"resource_name":"MCP Server","resource":"http://other.example.com:8080/mcp","bearer_methods_supported":["header"],"scopes_supported":["basic"]}`},
+		"lists are trimmed":     {map[string]string{EnvScopes: " read , write,,read "}, `{"resource_name":"MCP Server","resource":"https://mcp.example.com/mcp","bearer_methods_supported":["header"],"scopes_supported":["read","write"]}`},
+		"special characters":    {map[string]string{EnvName: "Tom & Jerry's <MCP>"}, `{"resource_name":"Tom & Jerry's <MCP>","resource":"https://mcp.example.com/mcp","bearer_methods_supported":["header"],"scopes_supported":["basic"]}`},
 		"all of them": {map[string]string{
 			EnvName: "Tools", EnvAuthorizationServers: "https://sso.example.com/realms/mcp, http://127.0.0.1:8889/realms/mcp",
 			EnvBearerMethods: "header,body", EnvScopes: "basic,groups",

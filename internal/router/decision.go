@@ -65,6 +65,12 @@ func (d *Decision) fact(header, key, value string) {
 	d.set(header, headerValue(value))
 }
 
+// watch has the answer of a call looked at.
+func (d *Decision) watch(c *Call) {
+	d.Watch = c
+	d.Metadata = append(d.Metadata, Header{wire.KeyWatched, "1"})
+}
+
 func (d *Decision) refuse(err *jsonrpc.Error, headers ...Header) {
 	d.Reply = &Reply{
 		Status:  err.Status,

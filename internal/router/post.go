@@ -260,7 +260,8 @@ func (x *exchange) call(it *catalog.Item) {
 		if c.Body == nil {
 			c.Body = x.m.Body
 		}
-		x.d.Watch, x.d.Track = c, c
+		x.d.watch(c)
+		x.d.Track = c
 	}
 	x.d.direct(server, backend, it.Timeout)
 }

@@ -204,7 +204,7 @@ func (r *Router) resume(req *Request, s *session.Session, d *Decision) bool {
 	d.fact(wire.HeaderServer, wire.KeyServer, name)
 	d.direct(server, backend, server.Timeout)
 	d.set(wire.HeaderLastEventID, string(raw))
-	d.Watch = &Call{Session: s, Server: server, Backend: backend}
+	d.watch(&Call{Session: s, Server: server, Backend: backend})
 	return true
 }
 

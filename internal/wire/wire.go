@@ -16,6 +16,8 @@ const (
 	KeyHints         = "hints"
 	KeyVirtualServer = "virtual_server"
 	KeyID            = "id"
+	// KeyWatched marks a request whose answer the router looks at itself.
+	KeyWatched = "watched"
 	// KeyReply marks an answer that the router made itself, so that Envoy sends its body as it is.
 	KeyReply = "reply"
 	// ReplyStream and ReplyMessage are its values: whether the body is an event stream or one message.

@@ -118,7 +118,10 @@ func clusterAt(t *testing.T, name, at string) xds.Cluster {
 }
 
 func saying(text string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, text)
+	}
 }
 
 func testLogger(t *testing.T) *slog.Logger {

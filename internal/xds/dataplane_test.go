@@ -69,8 +69,9 @@ func TestEnvoyAnswersInJSONRPC(t *testing.T) {
 		"an id that is text":      {call: stubCall{To: "dead", ID: json.RawMessage(`"é\"x"`)}, status: 503, body: rpcError(`"é\"x"`, -32603, "the MCP server did not answer")},
 		"an id beyond 2^53":       {call: stubCall{To: "dead", ID: json.RawMessage(`9007199254740993`)}, status: 503, body: rpcError(`9007199254740993`, -32603, "the MCP server did not answer")},
 		"a server that hangs":     {call: stubCall{To: "a", Set: map[string]string{"x-test-server": "hang", wire.HeaderEnvoyTimeout: "200"}}, status: 504, body: rpcError("1", -32603, "the MCP server did not answer in time")},
-		"a server that redirects": {call: stubCall{To: "a", Set: map[string]string{"x-test-server": "redirect"}}, status: 502, body: rpcError("1", -32603, "the MCP server gave an answer that cannot be passed on")},
+		"a server that redirects": {call: stubCall{To: "a", Metadata: map[string]string{wire.KeyServer: "a"}, Set: map[string]string{"x-test-server": "redirect"}}, status: 502, body: rpcError("1", -32603, "server 'a' answered with a redirect, which is not followed; its configured url should be the final one (HTTP status 307)")},
 		"a server with no HTTP":   {call: stubCall{To: "a", Set: map[string]string{"x-test-server": "garbage"}}, status: 502, body: rpcError("1", -32603, "the MCP server did not answer")},
+		"a page of HTML":          {call: stubCall{To: "a", Metadata: map[string]string{wire.KeyServer: "a"}, Set: map[string]string{"x-test-server": "teapot"}}, status: 502, body: rpcError("1", -32603, "server 'a' answered with neither JSON nor an event stream (HTTP status 418)")},
 		"a server's own error":    {call: stubCall{To: "a", Set: map[string]string{"x-test-server": "teapot"}}, status: 418, body: "the server's own words"},
 		"a cluster that is not":   {call: stubCall{To: "nothing"}, status: 503, body: rpcError("1", -32603, "the MCP server cannot be called at the moment")},
 		"no label":                {call: stubCall{}, status: 404, body: rpcError("1", -32600, "there is nothing at this address")},
@@ -127,7 +128,7 @@ func TestEnvoyLimitsTheRequestButNotTheAnswer(t *testing.T) {
 	file, err := xds.Static(o, []xds.Cluster{a})
 	require.NoError(t, err)
 	quick := strings.Replace(string(file), "request_timeout: 60s", "request_timeout: 1s", 1)
-	quick = strings.Replace(quick, "idle_timeout: 60s", "idle_timeout: 1s", 1)
+	quick = strings.Replace(quick, "idle_timeout: 65s", "idle_timeout: 2s", 1)
 	require.NotContains(t, quick, "timeout: 60s")
 	startStatic(t, o.Admin, []byte(quick))
 	at := "http://" + o.Listen + "/mcp"
@@ -176,7 +177,7 @@ func TestEnvoyFinishesRequests(t *testing.T) {
 		"authorization", "Bearer the client's", "cookie", "a=b", "proxy-authorization", "Basic x", "x-api-key", "the client's",
 		"x-forwarded-for", "10.0.0.1", "x-forwarded-proto", "https", "x-forwarded-host", "h", "forwarded", "for=x", "via", "1.1 x", "x-real-ip", "10.0.0.1",
 		"x-envoy-retry-on", "5xx", "x-envoy-original-path", "/x", "x-request-id", "r-1", "traceparent", "00-1", "x-team", "red",
-		wire.HeaderCluster, "b", wire.HeaderRouterKey, "k", wire.HeaderIntent, "i", xds.HeaderAnswer, "1", wire.HeaderTool, "forged",
+		wire.HeaderCluster, "b", wire.HeaderRouterKey, "k", wire.HeaderIntent, "i", wire.HeaderTool, "forged",
 		"x_mcp_toolname", "forged", "accept", "application/json",
 	}
 	set := map[string]string{wire.HeaderRouterKey: "key", wire.HeaderIntent: "open", wire.HeaderTool: "forecast", wire.HeaderEnvoyTimeout: "5000"}

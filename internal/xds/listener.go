@@ -5,7 +5,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
-	customv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/custom_response/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
@@ -68,10 +67,9 @@ func (b *builder) filters() []*hcmv3.HttpFilter {
 	filters := []*hcmv3.HttpFilter{
 		b.filter(corsFilter, &corsv3.Cors{}),
 		b.filter(RouterFilter, processor()),
-		b.filter(redirectFilter, &customv3.CustomResponse{}),
 	}
 	filters = append(filters, b.options.Policies.filters(b.static)...)
-	return append(filters, b.filter(lastFilter, &routerv3.Router{SuppressEnvoyHeaders: true}))
+	return append(filters, b.filter(judgeFilter, judge()), b.filter(lastFilter, &routerv3.Router{SuppressEnvoyHeaders: true}))
 }
 
 // dropForged takes off, before any route is looked for, every header that only the gateway may set. The virtual server is left: the router

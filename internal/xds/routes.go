@@ -3,6 +3,7 @@ package xds
 import (
 	"net/http"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -77,7 +78,8 @@ func (b *builder) toServer() *routev3.Route {
 		})},
 		RequestHeadersToRemove:  []string{wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent},
 		ResponseHeadersToRemove: []string{wire.HeaderSessionID},
-		TypedPerFilterConfig:    map[string]*anypb.Any{redirectFilter: b.pack(b.noRedirects())},
+		// Replies of Envoy's own do not get it: the judge tells a server's answer by it, and takes it off.
+		ResponseHeadersToAdd: []*corev3.HeaderValueOption{{Header: &corev3.HeaderValue{Key: headerAnswered, Value: "1"}}},
 	}
 }
 
@@ -91,7 +93,7 @@ func unlabelled() *routev3.Route {
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier:            &routev3.RouteAction_Cluster{Cluster: nowhere},
 			ClusterNotFoundResponseCode: routev3.RouteAction_NOT_FOUND,
-			IdleTimeout:                 seconds(requestSeconds),
+			IdleTimeout:                 seconds(requestSeconds + 5),
 		}},
 	}
 }

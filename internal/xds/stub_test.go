@@ -11,7 +11,6 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	procv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/stretchr/testify/require"
@@ -19,7 +18,6 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/guicassolato/mcp-gateway/internal/wire"
-	"github.com/guicassolato/mcp-gateway/internal/xds"
 )
 
 // stubCall is a request's body in these tests: it tells the stub router what to do.
@@ -115,8 +113,8 @@ func (s *stubRouter) Process(stream extprocv3.ExternalProcessor_ProcessServer) e
 				}
 				return s.decide(stream, call, body)
 			}
-		case *extprocv3.ProcessingRequest_ResponseHeaders:
-			return watch(stream, req.GetMetadataContext().GetFilterMetadata()[xds.AnswerNamespace].GetFields()["do"].GetStringValue())
+		default:
+			return nil // an answer to what the router was never asked, such as a preflight
 		}
 	}
 }
@@ -147,6 +145,8 @@ func (s *stubRouter) decide(stream extprocv3.ExternalProcessor_ProcessServer, ca
 			return err
 		}
 		return stream.Send(immediate(502, `{"by":"the router"}`))
+	case watching, rewriting:
+		return watch(stream, call.Do)
 	}
 	return nil
 }
@@ -155,9 +155,6 @@ func (s *stubRouter) forward(stream extprocv3.ExternalProcessor_ProcessServer, c
 	mutation := &extprocv3.HeaderMutation{}
 	if call.To != "" {
 		mutation.SetHeaders = append(mutation.SetHeaders, setHeader(wire.HeaderCluster, call.To))
-	}
-	if call.Do == watching || call.Do == rewriting {
-		mutation.SetHeaders = append(mutation.SetHeaders, setHeader(xds.HeaderAnswer, "1"))
 	}
 	for name, value := range call.Set {
 		mutation.SetHeaders = append(mutation.SetHeaders, setHeader(name, value))
@@ -174,22 +171,18 @@ func (s *stubRouter) forward(stream extprocv3.ExternalProcessor_ProcessServer, c
 	return stream.Send(&extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_RequestBody{RequestBody: streamed(body, true)}})
 }
 
-// watch is the second stream, which the request asked for.
+// watch keeps the stream open for the answer.
 func watch(stream extprocv3.ExternalProcessor_ProcessServer, do string) error {
-	resp := &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{
+	if _, err := stream.Recv(); err != nil { // the answer's headers
+		return err
+	}
+	err := stream.Send(&extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{
 		Response: &extprocv3.CommonResponse{HeaderMutation: &extprocv3.HeaderMutation{
 			SetHeaders:    []*corev3.HeaderValueOption{setHeader("x-watched", do)},
 			RemoveHeaders: []string{"content-length"},
 		}},
-	}}}
-	if do == rewriting {
-		resp.ModeOverride = &procv3.ProcessingMode{
-			ResponseHeaderMode:  procv3.ProcessingMode_SEND,
-			ResponseBodyMode:    procv3.ProcessingMode_FULL_DUPLEX_STREAMED,
-			ResponseTrailerMode: procv3.ProcessingMode_SEND,
-		}
-	}
-	if err := stream.Send(resp); err != nil || do != rewriting {
+	}}})
+	if err != nil || do != rewriting {
 		return err
 	}
 	for {
@@ -201,11 +194,13 @@ func watch(stream extprocv3.ExternalProcessor_ProcessServer, do string) error {
 		if chunk == nil {
 			return fmt.Errorf("want a chunk of the answer's body, got %T", req.GetRequest())
 		}
-		var body []byte
+		mutation := &extprocv3.BodyMutation{Mutation: &extprocv3.BodyMutation_ClearBody{ClearBody: true}}
 		if len(chunk.GetBody()) > 0 {
-			body = []byte("<" + string(chunk.GetBody()) + ">")
+			mutation = &extprocv3.BodyMutation{Mutation: &extprocv3.BodyMutation_Body{Body: []byte("<" + string(chunk.GetBody()) + ">")}}
 		}
-		err = stream.Send(&extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: streamed(body, chunk.GetEndOfStream())}})
+		err = stream.Send(&extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseBody{
+			ResponseBody: &extprocv3.BodyResponse{Response: &extprocv3.CommonResponse{BodyMutation: mutation}},
+		}})
 		if err != nil || chunk.GetEndOfStream() {
 			return err
 		}
@@ -229,9 +224,6 @@ func (c stubCall) facts() *structpb.Struct {
 	}
 	return &structpb.Struct{Fields: map[string]*structpb.Value{
 		wire.MetadataNamespace: structpb.NewStructValue(&structpb.Struct{Fields: facts}),
-		xds.AnswerNamespace: structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
-			"do": structpb.NewStringValue(c.Do),
-		}}),
 	}}
 }
 
@@ -239,7 +231,7 @@ func (c stubCall) facts() *structpb.Struct {
 func immediate(status int32, body string) *extprocv3.ProcessingResponse {
 	return &extprocv3.ProcessingResponse{
 		DynamicMetadata: &structpb.Struct{Fields: map[string]*structpb.Value{
-			wire.MetadataNamespace: structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{xds.KeyReply: structpb.NewStringValue("1")}}),
+			wire.MetadataNamespace: structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{wire.KeyReply: structpb.NewStringValue(wire.ReplyMessage)}}),
 		}},
 		Response: &extprocv3.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extprocv3.ImmediateResponse{
 			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},

@@ -1,0 +1,25 @@
+package xds
+
+import (
+	_ "embed" // the script
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/guicassolato/mcp-gateway/internal/wire"
+)
+
+// judgeFilter looks at what a server answered where the router does not: see judge.lua. It is the innermost filter, so that policies and the
+// router see the error that it makes of an answer.
+const judgeFilter = "mcp-gateway-judge"
+
+//go:embed judge.lua
+var judgeScript string //nolint:gochecknoglobals // an embedded file must be one
+
+// headerAnswered marks a server's answer on its way from the route to the judge.
+const headerAnswered = wire.InternalPrefix + "answered"
+
+func judge() proto.Message {
+	return &luav3.Lua{DefaultSourceCode: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: judgeScript}}}
+}
