@@ -17,7 +17,7 @@ const judgeFilter = "mcp-gateway-judge"
 //go:embed judge.lua
 var judgeScript string //nolint:gochecknoglobals // an embedded file must be one
 
-// headerAnswered marks a server's answer on its way from the route to the judge.
+// headerAnswered marks a server's answer on its way from the server's cluster to the judge. A reply of Envoy's own never has it.
 const headerAnswered = wire.InternalPrefix + "answered"
 
 func judge() proto.Message {

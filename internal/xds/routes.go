@@ -3,7 +3,6 @@ package xds
 import (
 	"net/http"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -78,8 +77,6 @@ func (b *builder) toServer() *routev3.Route {
 		})},
 		RequestHeadersToRemove:  []string{wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent},
 		ResponseHeadersToRemove: []string{wire.HeaderSessionID},
-		// Replies of Envoy's own do not get it: the judge tells a server's answer by it, and takes it off.
-		ResponseHeadersToAdd: []*corev3.HeaderValueOption{{Header: &corev3.HeaderValue{Key: headerAnswered, Value: "1"}}},
 	}
 }
 
