@@ -2,6 +2,7 @@ package testbed
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -36,6 +37,11 @@ func Main(m *testing.M) int {
 			_, _ = fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
+	}
+	flag.Parse()
+	// These tests wait far more than they compute.
+	if parallel := flag.Lookup("test.parallel"); parallel != nil {
+		_ = parallel.Value.Set("8")
 	}
 	return m.Run()
 }

@@ -125,6 +125,9 @@ func (g *gateway) assemble(cfg *config.Config) error {
 		Replay: func(ctx context.Context, c *router.Call) (*http.Response, error) {
 			return g.broker.Replay(ctx, c.Session, c.Server, c.Body)
 		},
+		Forgotten: func(ctx context.Context, c *router.Call) bool {
+			return g.broker.Forgotten(ctx, c.Server.Name, c.Backend)
+		},
 		Logger: g.logger, Observer: g.metrics.Router(),
 	})
 	g.serveRouter(processor)

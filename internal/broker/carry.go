@@ -73,6 +73,19 @@ func (b *Broker) Replay(ctx context.Context, s *session.Session, server *catalog
 	return b.call(ctx, s, server, m.ID.Of(body), body)
 }
 
+// Forgotten asks a server whether it has forgotten a backend session. Many servers refuse a call in one with status 400,
+// which may as well be about the call.
+func (b *Broker) Forgotten(ctx context.Context, server string, be session.Backend) bool {
+	ep := b.opts.Endpoint(server)
+	if ep == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, notifyTimeout)
+	defer cancel()
+	_, err := ep.Call(ctx, upstreamSession(be), "ping", nil)
+	return errors.Is(err, upstream.ErrSessionUnknown)
+}
+
 // call sends a message in the session's backend session with a server. One that the server has forgotten is replaced once:
 // a server that does not know the session has not begun the call. The error is a *jsonrpc.Error.
 func (b *Broker) call(ctx context.Context, s *session.Session, server *catalog.Server, id, body []byte) (*http.Response, error) {

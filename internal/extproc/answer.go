@@ -61,6 +61,9 @@ func (a *answer) headers(h *extprocv3.HttpHeaders, local bool) error {
 		}
 		return a.eventStream()
 	case relay.Message:
+		if a.status == http.StatusBadRequest && a.p.opts.Forgotten != nil && a.p.opts.Forgotten(a.exchange.stream.Context(), a.call) {
+			return a.forgotten()
+		}
 		if a.status == http.StatusBadRequest {
 			a.mode = judge // whatever it turns out to be, the client gets a JSON-RPC error
 			return a.send(responseHeaders([]router.Header{{Name: "content-type", Value: "application/json"}}, "content-length"))

@@ -3,7 +3,6 @@ package extproc
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -91,7 +90,7 @@ func (x *exchange) requestHeaders(h *extprocv3.HttpHeaders) error {
 	for _, f := range h.GetHeaders().GetHeaders() {
 		x.req.Add(f.Key, value(f))
 	}
-	if h.EndOfStream || x.req.Method == http.MethodPost && !x.p.opts.Router.NeedsBody(&x.req) {
+	if h.EndOfStream || !x.p.opts.Router.NeedsBody(&x.req) {
 		return x.decide(false)
 	}
 	if n := x.req.ContentLength(); n > 0 {

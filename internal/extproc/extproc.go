@@ -34,10 +34,13 @@ type Observer interface {
 
 // Options are the settings of a Processor.
 type Options struct {
-	Router   *router.Router
-	Replay   Replay
-	Logger   *slog.Logger
-	Observer Observer
+	Router *router.Router
+	Replay Replay
+	// Forgotten asks a call's server whether it has forgotten the session. It is called for a refusal that may mean so. If
+	// it is nil, the words of the refusal are taken for it.
+	Forgotten func(ctx context.Context, c *router.Call) bool
+	Logger    *slog.Logger
+	Observer  Observer
 }
 
 // Processor is the ext_proc service.

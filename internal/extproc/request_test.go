@@ -178,7 +178,7 @@ func TestLabels(t *testing.T) {
 	facts := r.GetDynamicMetadata().GetFields()["envoy.filters.http.mcp_gateway"].GetStructValue().AsMap()
 	assert.Equal(t, map[string]any{
 		"method": "tools/call", "server": "weather", "tool": "read", "public_name": "w_read", "id": `"a"`,
-		"hints": "readOnly=true,destructive=false,idempotent=false,openWorld=true",
+		"hints": "readOnly=true,destructive=false,idempotent=false,openWorld=true", "watched": "1",
 	}, facts)
 	e.leave()
 
@@ -207,11 +207,18 @@ func TestPanic(t *testing.T) {
 	g.watched("1", "read").leave()
 }
 
+// TestPreflight: an answer to what Envoy never showed, such as the CORS filter's to a preflight, passes.
+func TestPreflight(t *testing.T) {
+	e := start(t).stream()
+	e.send(answerHeaders(true, "200", ""))
+	e.over()
+}
+
 // TestUnexpected: an Envoy that shows what nobody asked for is told what is wrong with it.
 func TestUnexpected(t *testing.T) {
 	g := start(t)
 	for name, r := range map[string]*extprocv3.ProcessingRequest{
-		"headers": answerHeaders(false, "200", "application/json"), "body": answerBody("x", true), "trailers": answerTrailers(), "nothing": {},
+		"body": answerBody("x", true), "trailers": answerTrailers(), "nothing": {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := g.stream()

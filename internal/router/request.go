@@ -61,6 +61,9 @@ func (r *Request) Add(name, value string) {
 		r.once(seenOrigin, name, &r.origin, value)
 	case "authorization":
 		r.once(seenAuthorization, name, &r.authorization, value)
+		if isTokenList(value) {
+			r.repeated = name
+		}
 	case "content-encoding":
 		r.encoded = r.encoded || value != "" && !strings.EqualFold(value, "identity")
 	case "content-length":
@@ -83,6 +86,11 @@ func (r *Request) Add(name, value string) {
 			r.forged = append(r.forged, name)
 		}
 	}
+}
+
+// isTokenList tells whether a value is that of two headers or more, which Envoy joins: no bearer token has a comma.
+func isTokenList(authorization string) bool {
+	return len(authorization) > 7 && strings.EqualFold(authorization[:7], "bearer ") && strings.Contains(authorization, ",")
 }
 
 func (r *Request) once(bit uint32, name string, field *string, value string) {

@@ -65,10 +65,14 @@ func (r *Router) TooLarge(d *Decision) {
 	})
 }
 
-// NeedsBody tells whether a request can only be decided with its body. If not, Route takes a nil body. A body that is
-// already known to be too large is not needed either.
+// NeedsBody tells whether the body of a request that has one must be gathered before it is routed. What is refused by its
+// head alone, or is known to be too large, is routed with a nil body.
 func (r *Router) NeedsBody(req *Request) bool {
-	return req.Method == http.MethodPost && req.contentLength <= r.maxBody && isEndpoint(req.Path)
+	switch req.Method {
+	case http.MethodPost, http.MethodGet, http.MethodDelete:
+		return req.contentLength <= r.maxBody && isEndpoint(req.Path)
+	}
+	return false
 }
 
 // Route decides. The body must not be modified until the request has been answered.
@@ -164,6 +168,10 @@ func (r *Router) session(req *Request, id []byte) (*session.Session, *jsonrpc.Er
 
 // bodiless decides on GET and DELETE.
 func (r *Router) bodiless(req *Request, d *Decision) {
+	if req.contentLength > r.maxBody {
+		r.TooLarge(d)
+		return
+	}
 	if err := r.checkHead(req, nil); err != nil {
 		d.refuse(err)
 		return

@@ -105,8 +105,8 @@ func TestNeedsBody(t *testing.T) {
 		"post beyond all numbers": {"POST", "/mcp", "99999999999999999999", false},
 		"post of a virtual path":  {"POST", "/mcp/a", "10", true},
 		"post elsewhere":          {"POST", "/other", "10", false},
-		"get":                     {"GET", "/mcp", "", false},
-		"delete":                  {"DELETE", "/mcp", "10", false},
+		"get":                     {"GET", "/mcp", "", true},
+		"delete":                  {"DELETE", "/mcp", "10", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := new(Request)

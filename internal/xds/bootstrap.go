@@ -44,7 +44,9 @@ func Bootstrap(o Options) ([]byte, error) {
 	return b.render(boot)
 }
 
-// Static renders, as YAML, everything for an Envoy that no configuration server feeds. Credentials stay where the configuration has them from.
+// Static renders, as YAML, everything for an Envoy that no configuration server feeds. Credentials stay where the configuration has them from:
+// Envoy reads them there when it starts. Before 1.40 it takes the line break at a file's end for a part of the credential, and then refuses
+// every call of that server.
 func Static(o Options, cs []Cluster) ([]byte, error) {
 	r, err := translate(o, cs, true)
 	if err != nil {

@@ -170,7 +170,7 @@ func TestEnvoyFinishesRequests(t *testing.T) {
 	a.Server.Headers = []config.Header{{Name: "x-team", Value: "blue 100%"}}
 	a.Server.Credential = &config.Credential{Header: "authorization", Prefix: "Bearer ", Value: config.NewSecret(secret), Env: "XDS_TEST_SECRET"}
 	b := upstream(t, "b", echo)
-	b.Server.Credential = &config.Credential{Header: "x-api-key", Value: config.NewSecret(secret), File: writeFile(t, "key", []byte(secret+"\r\n\r\n"))}
+	b.Server.Credential = &config.Credential{Header: "x-api-key", Value: config.NewSecret(secret), File: writeFile(t, "key", []byte(secret))}
 	c := upstream(t, "c", echo)
 	cs := []xds.Cluster{a, b, c}
 	client := []string{
@@ -183,6 +183,7 @@ func TestEnvoyFinishesRequests(t *testing.T) {
 	set := map[string]string{wire.HeaderRouterKey: "key", wire.HeaderIntent: "open", wire.HeaderTool: "forecast", wire.HeaderEnvoyTimeout: "5000"}
 
 	check := func(t *testing.T, url string) {
+		t.Helper()
 		call := func(to string) answer {
 			return send(t, http.MethodPost, url, stubCall{To: to, Set: set}.body(t), client...)
 		}

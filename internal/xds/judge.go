@@ -15,7 +15,7 @@ import (
 const judgeFilter = "mcp-gateway-judge"
 
 //go:embed judge.lua
-var judgeScript string //nolint:gochecknoglobals // an embedded file must be one
+var judgeScript string
 
 // headerAnswered marks a server's answer on its way from the server's cluster to the judge. A reply of Envoy's own never has it.
 const headerAnswered = wire.InternalPrefix + "answered"

@@ -3,14 +3,16 @@
 -- knows the session.
 local namespace = "envoy.filters.http.mcp_gateway"
 
-local function bad(status, kind)
+local function bad(status, kind, empty, asked)
   if status:sub(1, 1) == "3" then
     return "answered with a redirect, which is not followed; its configured url should be the final one"
   elseif status == "401" or status == "403" or status == "407" then
     return "did not accept the gateway's own credential"
   elseif status == "404" or status == "405" then
     return "has nothing at its configured url"
-  elseif status ~= "202" and status ~= "204" and kind ~= "application/json" and kind ~= "text/event-stream" then
+  elseif status == "202" or status == "204" or empty then
+    return asked and "took the request without an answer" or nil
+  elseif kind ~= "application/json" and kind ~= "text/event-stream" then
     return "answered with neither JSON nor an event stream"
   end
 end
@@ -27,7 +29,7 @@ function envoy_on_response(handle)
   end
   local kind = (headers:get("content-type") or ""):lower():match("^%s*([^;%s]*)")
   local status = headers:get(":status")
-  local why = bad(status, kind)
+  local why = bad(status, kind, headers:get("content-length") == "0", facts["id"] ~= nil)
   if why == nil then
     return
   end
@@ -39,6 +41,5 @@ function envoy_on_response(handle)
   end
   headers:replace(":status", "502")
   headers:replace("content-type", "application/json")
-  local size = handle:body(true):setBytes(body)
-  headers:replace("content-length", size)
+  handle:body(true):setBytes(body) -- which sets the content-length as well
 end

@@ -67,6 +67,7 @@ const notAllowed = "this request is not allowed"
 func TestShippedRBACPolicy(t *testing.T) {
 	a := upstream(t, "a", saying("done"))
 	startWithPolicies(t, shippedPolicies(t, "rbac.yaml"), func(t *testing.T, url string) {
+		t.Helper()
 		for call, refused := range map[[2]string]bool{
 			{"weather", "set_alarm"}:      true,
 			{"weather", "delete_station"}: true,
@@ -105,6 +106,7 @@ func TestShippedExtAuthzPolicy(t *testing.T) {
 	_, port, _ := strings.Cut(strings.TrimPrefix(service.URL, "http://"), ":")
 	p := shippedPolicies(t, "ext-authz.yaml", "port_value: 9191", "port_value: "+port)
 	startWithPolicies(t, p, func(t *testing.T, url string) {
+		t.Helper()
 		got := send(t, http.MethodPost, url, toolCall("weather", "free", "").body(t), "authorization", "Bearer x")
 		require.Equal(t, "done", got.body)
 		r := <-asked
@@ -140,6 +142,7 @@ func TestShippedExtAuthzPolicy(t *testing.T) {
 func TestShippedLuaPolicy(t *testing.T) {
 	a := upstream(t, "a", saying("done"))
 	startWithPolicies(t, shippedPolicies(t, "lua.yaml"), func(t *testing.T, url string) {
+		t.Helper()
 		got := send(t, http.MethodPost, url, toolCall("weather", "forecast", "readOnly=true,destructive=false").body(t))
 		require.Equal(t, "done", got.body)
 		require.Equal(t, "weather", got.header.Get("x-mcp-answered-by"))

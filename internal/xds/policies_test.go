@@ -27,11 +27,11 @@ func TestParsePoliciesReportsEveryProblemWithItsPlace(t *testing.T) {
 		"no mapping":    {file: "clusters:\n  - name\n", want: []string{"policies: clusters[0] (line 2): "}},
 		"a field twice": {file: "clusters:\n  - name: a\n    name: b\n", want: []string{"clusters[0] (line 2)", `"name" already defined at line 2`}},
 		"unknown fields, all of them": {
-			file: "httpFilters:\n  - name: a\n    colour: red\n  - name: b\n    typed_config: {\"@type\": " + lua + ", script: x}\nclusters:\n  - nmae: c\n",
+			file: "httpFilters:\n  - name: a\n    colour: red\n  - name: b\n    typed_config: {\"@type\": " + lua + ", script: x}\nclusters:\n  - title: c\n",
 			want: []string{
 				`httpFilters[0] (line 2): unknown field "colour"`,
 				`httpFilters[1] (line 4): unknown field "script"`,
-				`clusters[0] (line 7): unknown field "nmae"`,
+				`clusters[0] (line 7): unknown field "title"`,
 			},
 		},
 		"unknown type":  {file: "httpFilters:\n  - name: a\n    typed_config: {\"@type\": type.googleapis.com/my.Filter}\n", want: []string{"httpFilters[0] (line 2)", `"type.googleapis.com/my.Filter"`, "not found"}},

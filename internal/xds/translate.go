@@ -135,7 +135,7 @@ func yes() *wrapperspb.BoolValue { return wrapperspb.Bool(true) }
 
 func no() *wrapperspb.BoolValue { return wrapperspb.Bool(false) }
 
-// reservedClusters are the gateway's own.
+// reservedCluster tells the gateway's own clusters.
 func reservedCluster(name string) bool {
 	return name == wire.BrokerCluster || name == wire.RouterCluster || name == wire.XDSCluster
 }

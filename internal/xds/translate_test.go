@@ -227,7 +227,7 @@ func TestTranslateIsPure(t *testing.T) {
 		rand.Shuffle(len(cs), func(i, j int) { cs[i], cs[j] = cs[j], cs[i] })
 		again, err := xds.Translate(o, cs)
 		require.NoError(t, err)
-		require.Equal(t, len(first.Clusters), len(again.Clusters))
+		require.Len(t, again.Clusters, len(first.Clusters))
 		for i := range first.Clusters {
 			require.Equal(t, encode(t, first.Clusters[i]), encode(t, again.Clusters[i]), "byte by byte")
 		}
