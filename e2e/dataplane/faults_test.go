@@ -156,6 +156,9 @@ func TestFaultyServers(t *testing.T) {
 						c := b.client(t, way.name)
 						body, id := c.ToolCall(way.prefix+toolName(f.name), "{}")
 						a, err := c.TryDo(t, http.MethodPost, strings.NewReader(body))
+						if err == nil && way.prefix == "plain_" && !strings.Contains(a.Body, `"id"`) {
+							return // Envoy alone carries it: the stream has ended, and the client can tell that there was no answer
+						}
 						if err == nil {
 							e := a.Error(t)
 							assert.Equal(t, -32603, e.Code)

@@ -171,7 +171,7 @@ func (b *forgeryBed) host(t *testing.T) {
 			assert.Equal(t, -32600, a.Error(t).Code)
 		}
 		assert.Contains(t, rawStatus(t, b.Base, "POST http://"+host+"/other HTTP/1.1\r\nHost: "+host+"\r\nContent-Length: 0\r\n\r\n"), " 404 ", "an absolute target")
-		assert.Contains(t, rawStatus(t, b.Base, "CONNECT "+host+":443 HTTP/1.1\r\nHost: "+host+":443\r\n\r\n"), " 404 ", "a tunnel")
+		assert.Contains(t, rawStatus(t, b.Base, "CONNECT "+host+":443 HTTP/1.1\r\nHost: "+host+":443\r\n\r\n"), "HTTP/1.1 40", "a tunnel")
 	}
 	assert.Equal(t, before, all(), "no server saw any of this")
 }

@@ -2,7 +2,9 @@ package testbed
 
 import (
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -114,4 +116,17 @@ func Example(t testing.TB, kind string) *Server {
 	return start(t, fmt.Sprintf("example server %q", kind), address, "/mcp", Command{
 		Path: Program(t, ExampleBin), Args: []string{"-addr", address, "-kind", kind},
 	})
+}
+
+// Serve serves a handler at an address until the test ends or the result is closed.
+func Serve(t testing.TB, address string, handler http.Handler) io.Closer {
+	t.Helper()
+	l, err := net.Listen("tcp", address) //nolint:noctx // it listens until it is closed
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: handler} //nolint:gosec // loopback, and every client is ours
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close() })
+	return s
 }

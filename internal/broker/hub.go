@@ -37,7 +37,7 @@ type hub struct {
 
 	mu       sync.Mutex // guards the rest
 	streams  []*stream
-	followed map[string]string // server → id of the backend session that is followed
+	followed map[string]*following // by server
 }
 
 type stream struct {
@@ -145,7 +145,7 @@ func (b *Broker) join(s *session.Session, st *stream) *hub {
 	defer b.mu.Unlock()
 	h := b.hubs[s]
 	if h == nil {
-		h = &hub{session: s, followed: map[string]string{}}
+		h = &hub{session: s, followed: map[string]*following{}}
 		h.ctx, h.cancel = context.WithCancel(b.ctx)
 		b.hubs[s] = h
 	}
@@ -184,32 +184,46 @@ func (b *Broker) follow(s *session.Session, server string, be session.Backend) {
 	}
 }
 
+// following is the reading of one backend session's stream.
+type following struct {
+	id     string // of the backend session
+	cancel context.CancelFunc
+}
+
+// followFrom reads a backend session's stream, if that is not done already. A client that resumes after an event has it
+// read anew from there: its old stream may not have been missed yet.
 func (b *Broker) followFrom(h *hub, server string, be session.Backend, after string) {
 	if be.ID == "" {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.followed[server] == be.ID {
-		return
+	if old := h.followed[server]; old != nil {
+		if old.id == be.ID && after == "" {
+			return
+		}
+		old.cancel()
 	}
-	h.followed[server] = be.ID
+	ctx, cancel := context.WithCancel(h.ctx)
+	f := &following{id: be.ID, cancel: cancel}
+	h.followed[server] = f
 	go func() {
-		b.followBackend(h, server, be, after)
+		defer cancel()
+		b.followBackend(ctx, h, server, be, after)
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if h.followed[server] == be.ID {
+		if h.followed[server] == f {
 			delete(h.followed, server)
 		}
 	}()
 }
 
 // followBackend keeps a backend session's stream open until the client's last stream closes or the session is gone.
-func (b *Broker) followBackend(h *hub, server string, be session.Backend, after string) {
+func (b *Broker) followBackend(ctx context.Context, h *hub, server string, be session.Backend, after string) {
 	wait := reopenFirst
-	for h.ctx.Err() == nil {
+	for ctx.Err() == nil {
 		began := time.Now()
-		last, again := b.readBackend(h, server, be, after)
+		last, again := b.readBackend(ctx, h, server, be, after)
 		after = last
 		if !again {
 			return
@@ -218,7 +232,7 @@ func (b *Broker) followBackend(h *hub, server string, be session.Backend, after 
 			wait = reopenFirst
 		}
 		select {
-		case <-h.ctx.Done():
+		case <-ctx.Done():
 		case <-time.After(wait):
 		}
 		wait = min(2*wait, reopenMost)
@@ -227,13 +241,13 @@ func (b *Broker) followBackend(h *hub, server string, be session.Backend, after 
 
 // readBackend merges one connection's worth of a backend session's stream. It returns the last event id, and whether it
 // makes sense to connect again.
-func (b *Broker) readBackend(h *hub, server string, be session.Backend, after string) (last string, again bool) {
+func (b *Broker) readBackend(ctx context.Context, h *hub, server string, be session.Backend, after string) (last string, again bool) {
 	last = after
 	ep := b.opts.Endpoint(server)
 	if ep == nil {
 		return last, false
 	}
-	resp, err := ep.Get(h.ctx, upstreamSession(be), after)
+	resp, err := ep.Get(ctx, upstreamSession(be), after)
 	if err != nil {
 		return last, true
 	}
@@ -266,7 +280,7 @@ func (b *Broker) readBackend(h *hub, server string, be session.Backend, after st
 			return last, true
 		}
 		if err != nil {
-			return last, errors.Is(err, io.EOF) || h.ctx.Err() == nil
+			return last, errors.Is(err, io.EOF) || ctx.Err() == nil
 		}
 	}
 }
