@@ -322,7 +322,7 @@ func dial(t *testing.T, b *badBed) net.Conn {
 
 func rawAnswer(t *testing.T, conn net.Conn) *testbed.Answer {
 	t.Helper()
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil) //nolint:bodyclose // the connection ends with the test
 	require.NoError(t, err)
 	body, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)

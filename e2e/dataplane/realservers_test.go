@@ -191,8 +191,8 @@ func answerServerRequests(t *testing.T, g *testbed.Gateway) {
 		ElicitationHandler: func(context.Context, *gosdk.ElicitRequest) (*gosdk.ElicitResult, error) {
 			return &gosdk.ElicitResult{Action: "accept", Content: map[string]any{"response": "of the user", "username": "eve", "email": "eve@example.com"}}, nil
 		},
-		CreateMessageHandler: func(context.Context, *gosdk.CreateMessageRequest) (*gosdk.CreateMessageResult, error) {
-			return &gosdk.CreateMessageResult{Model: "m", Role: "assistant", Content: &gosdk.TextContent{Text: "of the model"}}, nil
+		CreateMessageHandler: func(context.Context, *gosdk.CreateMessageRequest) (*gosdk.CreateMessageResult, error) { //nolint:staticcheck // the session-based revisions have it
+			return &gosdk.CreateMessageResult{Model: "m", Role: "assistant", Content: &gosdk.TextContent{Text: "of the model"}}, nil //nolint:staticcheck // likewise
 		},
 		ProgressNotificationHandler: func(_ context.Context, r *gosdk.ProgressNotificationClientRequest) {
 			progress = append(progress, r.Params.Progress)

@@ -66,7 +66,7 @@ func raceFirstCalls(t *testing.T, g *testbed.Gateway, u *testbed.Upstream) {
 	}
 	assert.Len(t, u.Calls(c.Name, direct), before+3, "later calls go straight to the server")
 	for _, call := range u.Calls(c.Name, testbed.RPC("tools/call")) {
-		assert.Equal(t, u.Sessions(c.Name), []string{call.Header.Get("Mcp-Session-Id")}, "all in the one session, with the server's own id for it")
+		assert.Equal(t, []string{call.Header.Get("Mcp-Session-Id")}, u.Sessions(c.Name), "all in the one session, with the server's own id for it")
 		assert.Equal(t, "2025-11-25", call.Header.Get("Mcp-Protocol-Version"))
 	}
 }

@@ -14,19 +14,23 @@ import (
 
 const streamEvent = "event: message\ndata: %s\n\n"
 
-// TestAnswersStream: the first event of an answer reaches the client before the last one is made (Invariant 10). The
-// server makes the last one only when the test has seen the first.
+// TestAnswersStream: the head of an answer reaches the client before its first event is made, and the first before the
+// last (Invariant 10). The server goes on only when the test has seen what came before.
 func TestAnswersStream(t *testing.T) {
 	t.Parallel()
 	eachMode(t, func(t *testing.T, mode testbed.Mode) {
 		seen := make(chan struct{})
 		slow := func(w http.ResponseWriter, c *testbed.Call) {
 			send := testbed.SSE(w)
-			send(fmt.Sprintf(streamEvent, `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}`))
-			select {
-			case <-seen:
-				send(fmt.Sprintf(streamEvent, c.Result(testbed.TextResult("done"))))
-			case <-c.Context().Done():
+			for _, message := range []string{
+				`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}`,
+				c.Result(testbed.TextResult("done")),
+			} {
+				select {
+				case <-seen:
+					send(fmt.Sprintf(streamEvent, message))
+				case <-c.Context().Done():
+				}
 			}
 		}
 		script := testbed.Script{Tools: []testbed.Tool{{Name: "slow", Call: slow}}}
@@ -34,6 +38,7 @@ func TestAnswersStream(t *testing.T) {
 		script.Sessionless = true
 		plain := testbed.NewUpstream(t, script)
 		g := testbed.StartGateway(t, testbed.Options{Mode: mode, Servers: specs(map[string]*testbed.Upstream{"sessions": sessions, "plain": plain})})
+		g.AwaitTools(t, "sessions_slow", "plain_slow")
 		c := testbed.Connect(t, g.Endpoint)
 		for _, tt := range []struct{ name, tool string }{
 			{"first call of a session, by the broker", "sessions_slow"},
@@ -45,12 +50,13 @@ func TestAnswersStream(t *testing.T) {
 				s := c.Open(t, http.MethodPost, body)
 				require.Equal(t, http.StatusOK, s.Status)
 				assert.Equal(t, "text/event-stream", s.Header.Get("Content-Type"))
-				assert.Contains(t, s.Next(t).Data, "notifications/progress")
-				select {
-				case seen <- struct{}{}:
-				case <-t.Context().Done():
+				for _, want := range []string{"notifications/progress", "done"} {
+					select {
+					case seen <- struct{}{}:
+					case <-t.Context().Done():
+					}
+					assert.Contains(t, s.Next(t).Data, want)
 				}
-				assert.Contains(t, s.Next(t).Data, "done")
 				_, more := s.TryNext(t)
 				assert.False(t, more, "the stream ends with the answer")
 			})
@@ -100,6 +106,7 @@ func TestBytesSurvive(t *testing.T) {
 		script.Sessionless = true
 		plain := testbed.NewUpstream(t, script)
 		g := testbed.StartGateway(t, testbed.Options{Mode: mode, Servers: specs(map[string]*testbed.Upstream{"u": u, "plain": plain})})
+		g.AwaitTools(t, "u_document", "plain_document")
 		for name, args := range arguments {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

@@ -54,7 +54,7 @@ func (w *twin) answerOf(client string) chan string {
 
 // before catches what a client sends that is no request.
 func (w *twin) before(_ http.ResponseWriter, c *testbed.Call) bool {
-	if c.Request.Method == http.MethodPost && c.RPC == "" || c.RPC == "notifications/progress" || c.RPC == "notifications/cancelled" {
+	if c.Method == http.MethodPost && c.RPC == "" || c.RPC == "notifications/progress" || c.RPC == "notifications/cancelled" {
 		w.answerOf(c.Client) <- string(c.Body)
 	}
 	return false

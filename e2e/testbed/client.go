@@ -203,7 +203,7 @@ func (c *Client) TryDo(t testing.TB, method string, body io.Reader, headers ...s
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.HTTP.Do(req)
+	resp, err := c.HTTP.Do(req) //nolint:bodyclose // the stream does
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", method, err)
 	}

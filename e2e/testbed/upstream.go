@@ -196,7 +196,7 @@ func RPC(method string) func(*Call) bool { return func(c *Call) bool { return c.
 
 // Verb is a filter for Calls.
 func Verb(method string) func(*Call) bool {
-	return func(c *Call) bool { return c.Request.Method == method }
+	return func(c *Call) bool { return c.Method == method }
 }
 
 func (u *Upstream) serve(w http.ResponseWriter, r *http.Request) {

@@ -42,8 +42,10 @@ func rules() []rule {
 		{reason: "the router is pure: it opens no connection", from: []string{"internal/router", "internal/relay"}, never: in("upstream", "broker", "xds")},
 		{reason: "workers do not know who asks", from: []string{"internal/upstream"}, never: in("broker", "router", "session", "relay", "xds")},
 		{reason: "what Envoy is told does not depend on routing decisions", from: []string{"internal/xds"}, never: in("router", "broker", "session", "upstream", "extproc")},
-		{reason: "Envoy's vocabulary stays in one place", from: []string{"internal/", "cmd/"}, except: []string{"internal/extproc", "internal/xds", "internal/app"},
-			never: []string{"github.com/envoyproxy/go-control-plane"}, direct: true},
+		{
+			reason: "Envoy's vocabulary stays in one place", from: []string{"internal/", "cmd/"}, except: []string{"internal/extproc", "internal/xds", "internal/app"},
+			never: []string{"github.com/envoyproxy/go-control-plane"}, direct: true,
+		},
 		{reason: "an SDK's typed layers lose bytes", from: []string{"internal/", "cmd/"}, never: []string{"github.com/mark3labs/mcp-go", "github.com/modelcontextprotocol/go-sdk"}},
 		{reason: "Kubernetes adds convenience: nothing here needs it", from: []string{"internal/", "cmd/"}, except: []string{"internal/controller", "internal/kubesource"}, never: []string{"k8s.io/", "sigs.k8s.io/"}, direct: true},
 		{reason: "only the composition root composes", from: []string{"internal/"}, except: []string{"internal/app"}, never: in("app")},

@@ -70,7 +70,7 @@ func (b *Broker) openNow(ctx context.Context, s *session.Session, server *catalo
 	if now := s.LogLevel(); string(now) != string(level) { // set meanwhile, when this session was not known yet
 		b.sendLevel(ctx, ep, opened.Session, server, now)
 	}
-	b.follow(s, server.Name, be)
+	b.follow(s, server.Name, be) //nolint:contextcheck // the stream outlives this call
 	return be, nil
 }
 

@@ -40,6 +40,10 @@ func (b *Broker) carry(w http.ResponseWriter, r *http.Request, s *session.Sessio
 		w.Header().Set("Content-Type", ct)
 	}
 	w.WriteHeader(resp.StatusCode)
+	if resp.ContentLength < 0 {
+		// It may be long until a stream has its first event, and the client can tell that it has begun.
+		_ = http.NewResponseController(w).Flush()
+	}
 	pour(w, resp.Body)
 }
 

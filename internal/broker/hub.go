@@ -84,9 +84,9 @@ func (b *Broker) listen(w http.ResponseWriter, r *http.Request, s *session.Sessi
 	resumed, after := b.resumed(s, r.Header.Get(wire.HeaderLastEventID))
 	for name, be := range s.Backends() {
 		if name == resumed {
-			b.followFrom(h, name, be, after)
+			b.followFrom(h, name, be, after) //nolint:contextcheck // it lives as long as any of the client's streams
 		} else {
-			b.followFrom(h, name, be, "")
+			b.followFrom(h, name, be, "") //nolint:contextcheck // likewise
 		}
 	}
 	w.Header().Set("Content-Type", "text/event-stream")

@@ -2,7 +2,6 @@ package jsonrpc
 
 import (
 	"encoding/json"
-	"errors"
 	"strconv"
 	"strings"
 	"testing"
@@ -176,7 +175,7 @@ func TestErrorResponse(t *testing.T) {
 	var err error = &Error{Code: CodeInvalidRequest, Message: "invalid request: x"}
 	require.EqualError(t, err, "json-rpc error -32600: invalid request: x")
 	var as *Error
-	require.True(t, errors.As(err, &as))
+	require.ErrorAs(t, err, &as)
 }
 
 func TestAppendResult(t *testing.T) {

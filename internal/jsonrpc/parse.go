@@ -247,6 +247,7 @@ func (p *parser) take(which known, value Span) {
 		if raw[0] != '{' {
 			p.refuse(`"error" must be an object`)
 		}
+	default: // members that the envelope does not know pass
 	}
 }
 
