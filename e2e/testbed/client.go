@@ -203,7 +203,7 @@ func (c *Client) TryDo(t testing.TB, method string, body io.Reader, headers ...s
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.HTTP.Do(req) //nolint:bodyclose // the stream does
+	resp, err := c.HTTP.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", method, err)
 	}
@@ -289,7 +289,7 @@ func (c *Client) Open(t testing.TB, method, body string, headers ...string) *Str
 		t.Fatal(err)
 	}
 	begun := time.AfterFunc(Patience, cancel)
-	resp, err := c.HTTP.Do(req)
+	resp, err := c.HTTP.Do(req) //nolint:bodyclose // the stream does
 	if err != nil {
 		t.Fatalf("%s: %v", method, err)
 	}
