@@ -140,6 +140,21 @@ servers:
 	assert.Contains(t, stdout, "id: edge-7")
 }
 
+const shippedEnvoy = "../../config/envoy/envoy.yaml"
+
+// The Envoy file that is shipped for the sample configuration is what envoy-config prints for it.
+func TestShippedEnvoyFile(t *testing.T) {
+	got, _, err := run(t, "envoy-config", "--mcp-gateway-config", "../../config/mcp-system/config.yaml", "--envoy-admin-address", "127.0.0.1:9901")
+	require.NoError(t, err)
+	got = "# For an Envoy beside the gateway with the sample configuration. Made by: mcp-broker-router envoy-config\n" + got
+	if *update {
+		require.NoError(t, os.WriteFile(shippedEnvoy, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(shippedEnvoy)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), got, "run go test ./internal/app -run TestShippedEnvoyFile -update")
+}
+
 const flagReference = "../../docs/reference/flags.md"
 
 // The reference is made of the command tree; this test makes it anew with -update.
