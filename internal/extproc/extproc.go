@@ -1,5 +1,5 @@
-// Package extproc adapts the router to Envoy's external processing protocol in full-duplex streamed mode: one stream a
-// request, which the processor ends as soon as it needs to see no more. It must not know how a decision is made, nor the
+// Package extproc adapts the router to Envoy's external processing protocol: one stream a request, with the request in full
+// duplex and the answer chunk by chunk, which the processor ends as soon as it needs to see no more. It must not know how a decision is made, nor the
 // broker: what it needs of it comes as a function.
 package extproc
 
