@@ -2,6 +2,7 @@ package dataplane_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -224,5 +225,54 @@ func forgotten(t *testing.T, g *testbed.Gateway, u *testbed.Upstream) {
 			assert.Equal(t, 1, sent, "what may have an effect is not sent twice")
 			assert.Len(t, u.Sessions(c.Name), 1)
 		})
+	}
+}
+
+// TestSessionsExpire: a session ends by itself, for the client and at the servers.
+func TestSessionsExpire(t *testing.T) {
+	t.Parallel()
+	u := testbed.NewUpstream(t, testbed.Script{Tools: []testbed.Tool{{Name: "tool"}}})
+	g := testbed.StartGateway(t, testbed.Options{Servers: specs(map[string]*testbed.Upstream{"u": u}), Flags: []string{"--session-max-age", "2s"}})
+	g.AwaitTools(t, "u_tool")
+	c := testbed.Connect(t, g.Endpoint)
+	c.Call(t, "u_tool", "{}").Result(t)
+	require.Len(t, u.Sessions(c.Name), 1)
+	testbed.Await(t, "the session to expire", func() bool {
+		a := c.Post(t, `{"jsonrpc":"2.0","id":1,"method":"ping"}`)
+		return a.Status == http.StatusNotFound && a.Error(t).Code == -32600
+	})
+	testbed.Await(t, "the server's session to be closed", func() bool { return len(u.Sessions(c.Name)) == 0 })
+}
+
+// TestRestartedServers: real servers that forget everything, each in its own words. A client's session outlives them.
+func TestRestartedServers(t *testing.T) {
+	t.Parallel()
+	servers := realServers(t)
+	g := testbed.StartGateway(t, testbed.Options{Servers: specsOf(servers)})
+	var tools []string
+	for _, tt := range realCalls() {
+		tools = append(tools, tt.tool)
+	}
+	g.AwaitTools(t, tools...)
+	s := testbed.Connect(t, g.Endpoint)
+	call := func(tt realCall) *testbed.Answer {
+		args, err := json.Marshal(tt.args)
+		require.NoError(t, err)
+		return s.Call(t, tt.tool, string(args))
+	}
+	for _, tt := range realCalls() {
+		assert.Contains(t, call(tt).Text(t), tt.want)
+	}
+	for _, server := range servers {
+		server.Restart(t)
+	}
+	for _, tt := range realCalls() {
+		a := call(tt)
+		if a.Status != http.StatusOK {
+			assert.Equal(t, http.StatusBadGateway, a.Status, tt.tool)
+			assert.Equal(t, -32603, a.Error(t).Code, "it fails once, and says so: %s", tt.tool)
+			a = call(tt)
+		}
+		assert.Contains(t, a.Text(t), tt.want)
 	}
 }

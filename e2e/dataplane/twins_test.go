@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -50,6 +51,18 @@ func (w *twin) answerOf(client string) chan string {
 		w.answers[client] = make(chan string, 8)
 	}
 	return w.answers[client]
+}
+
+// heard is what a client has said to the server.
+func (w *twin) heard(t *testing.T, client string) string {
+	t.Helper()
+	select {
+	case said := <-w.answerOf(client):
+		return said
+	case <-time.After(testbed.Patience):
+		t.Fatalf("server %q heard nothing of %q", w.name, client)
+		return ""
+	}
 }
 
 // before catches what a client sends that is no request.
@@ -115,6 +128,7 @@ func TestEqualIDs(t *testing.T) {
 		t.Run("cancellations", func(t *testing.T) { cancellationsFindOwner(t, g, twins) })
 		t.Run("resumed calls", func(t *testing.T) { resumedCallsFindOwner(t, g, twins) })
 		t.Run("resumed event stream", func(t *testing.T) { resumedStreamFindsOwner(t, g, twins) })
+		t.Run("pings", func(t *testing.T) { pingsFindOwner(t, g, twins) })
 		t.Run("foreign ids", func(t *testing.T) { foreignIDs(t, g) })
 	})
 }
@@ -224,6 +238,35 @@ func resumedStreamFindsOwner(t *testing.T, g *testbed.Gateway, twins []*twin) {
 		again := c.Listen(t, "Last-Event-ID", ids[i])
 		assert.Contains(t, again.Find(t, "resumed").Data, w.name+" resumed after "+twinEvent)
 		again.Close()
+	}
+}
+
+// pingsFindOwner: what a server asks outside of any call, on the session's event stream, is answered to it alone.
+func pingsFindOwner(t *testing.T, g *testbed.Gateway, twins []*twin) {
+	c := testbed.Connect(t, g.Endpoint)
+	for _, s := range bothCall(t, c, "drop") {
+		s.Next(t)
+	}
+	stream := c.Listen(t)
+	for _, w := range twins {
+		testbed.Await(t, "the server's stream to be open", func() bool { return len(w.Calls(c.Name, testbed.Verb(http.MethodGet))) > 0 })
+		w.Push(c.Name, fmt.Sprintf("data: {\"jsonrpc\":\"2.0\",\"id\":%s,\"method\":\"ping\",\"params\":{\"of\":%q}}\n\n", twinID, w.name))
+	}
+	for range twins {
+		var ping struct {
+			ID     json.RawMessage
+			Params struct{ Of string }
+		}
+		require.NoError(t, json.Unmarshal([]byte(stream.Find(t, "ping").Data), &ping))
+		owner := twins[0]
+		if ping.Params.Of == twins[1].name {
+			owner = twins[1]
+		}
+		require.Equal(t, http.StatusAccepted, c.Post(t, fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"result":{"for":%q}}`, ping.ID, owner.name)).Status)
+		assert.Equal(t, fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"result":{"for":%q}}`, twinID, owner.name), owner.heard(t, c.Name))
+	}
+	for _, w := range twins {
+		assert.Empty(t, w.answerOf(c.Name), "nothing else came")
 	}
 }
 

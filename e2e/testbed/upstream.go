@@ -123,7 +123,7 @@ func (u *Upstream) Up(t testing.TB) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.sessions = map[string]*upstreamSession{}
-	u.server = &http.Server{Handler: http.HandlerFunc(u.serve)} //nolint:gosec // loopback, and every client is ours
+	u.server = &http.Server{Handler: u} //nolint:gosec // loopback, and every client is ours
 	go func(s *http.Server) { _ = s.Serve(l) }(u.server)
 }
 
@@ -199,7 +199,8 @@ func Verb(method string) func(*Call) bool {
 	return func(c *Call) bool { return c.Method == method }
 }
 
-func (u *Upstream) serve(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP answers one request, wherever it is served.
+func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the client has left
