@@ -3,23 +3,38 @@ package testbed
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
-// FreePort is a port on loopback that nothing listened on a moment ago.
+// handedOut are the ports that FreePort has given.
+var handedOut sync.Map //nolint:gochecknoglobals // ports are the whole process's
+
+// FreePort is a port on loopback that nothing listens on, and that no other test of this process is given. It is from a
+// range that systems take none from for outgoing connections.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
-	if err != nil {
-		t.Fatal(err)
+	const first, count = 12000, 20000
+	for range 1000 {
+		port := first + rand.IntN(count)
+		if _, taken := handedOut.LoadOrStore(port, true); taken {
+			continue
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port)) //nolint:noctx // it is closed at once
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		return port
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("found no free port on loopback")
+	return 0
 }
 
 // FreeAddress is 127.0.0.1 with a FreePort.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -35,10 +36,19 @@ func envoyBin(t *testing.T) string {
 // freePort is a port on loopback that nothing listened on a moment ago.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, l.Close()) }()
-	return l.Addr().(*net.TCPAddr).Port
+	// Systems take none of this range for outgoing connections, so that nobody has the port before Envoy does.
+	const first, count = 5000, 7000
+	for range 1000 {
+		port := first + rand.IntN(count)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		require.NoError(t, l.Close())
+		return port
+	}
+	t.Fatal("no free port")
+	return 0
 }
 
 func freeAddress(t *testing.T) string {
