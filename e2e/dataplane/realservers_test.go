@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mark3labs/mcp-go/client"
 	"github.com/mark3labs/mcp-go/client/transport"
@@ -186,7 +187,7 @@ func definitions(t *testing.T, c *testbed.Client) map[string]string {
 // answerServerRequests: what servers ask of the client in the midst of a call reaches it and is answered to the server that
 // asked, in the first call, which the broker makes, and in the second, which goes straight to the server.
 func answerServerRequests(t *testing.T, g *testbed.Gateway) {
-	var progress []float64
+	progress := make(chan float64, 16)
 	s := goSDKClient(t, g.Endpoint, &gosdk.ClientOptions{
 		ElicitationHandler: func(context.Context, *gosdk.ElicitRequest) (*gosdk.ElicitResult, error) {
 			return &gosdk.ElicitResult{Action: "accept", Content: map[string]any{"response": "of the user", "username": "eve", "email": "eve@example.com"}}, nil
@@ -195,7 +196,7 @@ func answerServerRequests(t *testing.T, g *testbed.Gateway) {
 			return &gosdk.CreateMessageResult{Model: "m", Role: "assistant", Content: &gosdk.TextContent{Text: "of the model"}}, nil //nolint:staticcheck // likewise
 		},
 		ProgressNotificationHandler: func(_ context.Context, r *gosdk.ProgressNotificationClientRequest) {
-			progress = append(progress, r.Params.Progress)
+			progress <- r.Params.Progress
 		},
 	})
 	for _, tt := range []realCall{
@@ -213,12 +214,18 @@ func answerServerRequests(t *testing.T, g *testbed.Gateway) {
 		}
 	}
 	for range 2 {
-		progress = nil
 		params := &gosdk.CallToolParams{Name: "gosdk_test_tool_with_progress"}
 		params.SetProgressToken("p")
 		_, err := s.CallTool(t.Context(), params)
 		require.NoError(t, err)
-		assert.Equal(t, []float64{0, 50, 100}, progress)
+		for _, want := range []float64{0, 50, 100} {
+			select { // the SDK may deliver it after the result
+			case got := <-progress:
+				assert.InDelta(t, want, got, 0)
+			case <-time.After(testbed.Patience):
+				t.Fatalf("no progress of %v came", want)
+			}
+		}
 	}
 }
 

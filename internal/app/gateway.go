@@ -145,8 +145,16 @@ func (g *gateway) learned(name string, st catalog.State) {
 // maxRouterMessage bounds what Envoy may send the router at once, which is at most what it buffers of a connection.
 const maxRouterMessage = 2 * xds.DefaultBufferLimit
 
+// routerWorkers is how many goroutines wait for requests of the router. More requests at once get goroutines of their own.
+const routerWorkers = 64
+
 func (g *gateway) serveRouter(p *extproc.Processor) {
-	g.routerServer = grpc.NewServer(grpc.MaxRecvMsgSize(maxRouterMessage))
+	g.routerServer = grpc.NewServer(
+		grpc.MaxRecvMsgSize(maxRouterMessage),
+		// A stream is one request: goroutines that stay save the growing of a new stack for each.
+		grpc.NumStreamWorkers(routerWorkers),
+		grpc.SharedWriteBuffer(true),
+	)
 	p.Register(g.routerServer)
 	if g.feed != nil {
 		g.xdsServer = grpc.NewServer(xds.ServerOptions()...)

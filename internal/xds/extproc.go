@@ -50,7 +50,7 @@ func processor() *procv3.ExternalProcessor {
 		StatusOnError:            &typev3.HttpStatus{Code: http.StatusServiceUnavailable},
 		MessageTimeout:           seconds(30),
 		MutationRules:            routerMayChange(),
-		MetadataOptions:          &procv3.MetadataOptions{ForwardingNamespaces: namespaces, ReceivingNamespaces: namespaces},
+		MetadataOptions:          &procv3.MetadataOptions{ReceivingNamespaces: namespaces},
 	}
 }
 
