@@ -119,7 +119,7 @@ func clusterAt(t *testing.T, name, at string) xds.Cluster {
 
 func saying(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Type", "text/event-stream") // of which nobody reads the body
 		_, _ = io.WriteString(w, text)
 	}
 }

@@ -72,7 +72,7 @@ func requestMutations(headers []config.Header) []*mutationv3.HeaderMutation {
 	var out []*mutationv3.HeaderMutation
 	for _, name := range []string{
 		"authorization", "proxy-authorization", "cookie",
-		"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip",
+		"accept-encoding", "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip",
 		wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent,
 	} {
 		out = append(out, remove(name))
