@@ -320,13 +320,22 @@ func dial(t *testing.T, b *badBed) net.Conn {
 	return conn
 }
 
-func rawAnswer(t *testing.T, conn net.Conn) *testbed.Answer {
+func rawAnswer(t *testing.T, conn io.Reader) *testbed.Answer {
 	t.Helper()
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil) //nolint:bodyclose // the connection ends with the test
+	a, err := readAnswer(conn)
 	require.NoError(t, err)
+	return a
+}
+
+// readAnswer reads one answer of a raw connection.
+func readAnswer(conn io.Reader) (*testbed.Answer, error) {
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return &testbed.Answer{Status: resp.StatusCode, Header: resp.Header, Body: string(body)}
+	return &testbed.Answer{Status: resp.StatusCode, Header: resp.Header, Body: string(body)}, err
 }
 
 func oneByteChunks(t *testing.T, b *badBed, c *testbed.Client) {

@@ -55,6 +55,8 @@ func faults() []fault {
 		{"plain text", answering(200, "text/plain", "ok"), []int{502}},
 		{"a page with an error", answering(500, html, "<html>Oops</html>"), []int{502}},
 		{"an error without a type", answering(503, "", ""), []int{502}},
+		{"garbage", answering(200, json, "<html>It works!</html>"), []int{502}},
+		{"half a document", answering(200, json, `{"jsonrpc":"2.0","id":1,"result":{"content":`), []int{502}},
 		{"nothing", answering(200, json, ""), []int{502}},
 		{"accepted, no answer", answering(202, "", ""), []int{502}},
 		{"no content", answering(204, "", ""), []int{502}},

@@ -263,7 +263,8 @@ func pingsFindOwner(t *testing.T, g *testbed.Gateway, twins []*twin) {
 			owner = twins[1]
 		}
 		require.Equal(t, http.StatusAccepted, c.Post(t, fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"result":{"for":%q}}`, ping.ID, owner.name)).Status)
-		assert.Equal(t, fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"result":{"for":%q}}`, twinID, owner.name), owner.heard(t, c.Name))
+		want := fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"result":{"for":%q}}`, twinID, owner.name)
+		assert.Equal(t, want, owner.heard(t, c.Name))
 	}
 	for _, w := range twins {
 		assert.Empty(t, w.answerOf(c.Name), "nothing else came")

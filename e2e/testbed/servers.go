@@ -13,12 +13,12 @@ import (
 	"testing"
 )
 
-// handedOut are the ports that FreePort has given.
+// handedOut are the ports that Listen has given.
 var handedOut sync.Map //nolint:gochecknoglobals // ports are the whole process's
 
-// FreePort is a port on loopback that nothing listens on, and that no other test of this process is given. It is from a
-// range that systems take none from for outgoing connections.
-func FreePort(t testing.TB) int {
+// Listen listens on loopback, on a port that no other test of this process is given. It is from a range that systems take
+// none from for outgoing connections, so that the address can be left and taken again.
+func Listen(t testing.TB) net.Listener {
 	t.Helper()
 	const first, count = 12000, 20000
 	for range 1000 {
@@ -26,15 +26,20 @@ func FreePort(t testing.TB) int {
 		if _, taken := handedOut.LoadOrStore(port, true); taken {
 			continue
 		}
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port)) //nolint:noctx // it is closed at once
-		if err != nil {
-			continue
+		if l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port)); err == nil { //nolint:noctx // it listens until it is closed
+			return l
 		}
-		_ = l.Close()
-		return port
 	}
 	t.Fatal("found no free port on loopback")
-	return 0
+	return nil
+}
+
+// FreePort is a port as of Listen on which nothing listens.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	l := Listen(t)
+	_ = l.Close()
+	return l.Addr().(*net.TCPAddr).Port
 }
 
 // FreeAddress is 127.0.0.1 with a FreePort.

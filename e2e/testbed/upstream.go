@@ -106,20 +106,25 @@ type upstreamSession struct {
 // NewUpstream starts a scripted server for the time of the test.
 func NewUpstream(t testing.TB, script Script) *Upstream {
 	t.Helper()
-	u := &Upstream{script: script, address: FreeAddress(t)}
+	l := Listen(t)
+	u := &Upstream{script: script, address: l.Addr().String()}
 	u.URL = "http://" + u.address + "/mcp"
-	u.Up(t)
+	u.begin(l)
 	t.Cleanup(u.Down)
 	return u
 }
 
-// Up makes the server listen, at its one address. It begins without sessions.
+// Up makes the server listen again, at its one address. It begins without sessions.
 func (u *Upstream) Up(t testing.TB) {
 	t.Helper()
 	l, err := net.Listen("tcp", u.address) //nolint:noctx // it listens until Down
 	if err != nil {
 		t.Fatal(err)
 	}
+	u.begin(l)
+}
+
+func (u *Upstream) begin(l net.Listener) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.sessions = map[string]*upstreamSession{}

@@ -120,7 +120,7 @@ func (b *Broker) attempt(ctx context.Context, s *session.Session, server *catalo
 	if err != nil {
 		return nil, badGateway(id, http.StatusServiceUnavailable, server.Name, "could not be reached: "+err.Error())
 	}
-	verdict, why := relay.Judge(resp.StatusCode, resp.Header.Get("Content-Type"), resp.ContentLength == 0)
+	verdict, why := relay.Judge(resp.StatusCode, resp.Header.Get("Content-Type"), resp.Header.Get("Content-Encoding"), resp.ContentLength == 0)
 	switch verdict {
 	case relay.Stream:
 		resp.Body = b.stream(resp.Body, s, server.Name, id)

@@ -252,7 +252,7 @@ func (b *Broker) readBackend(ctx context.Context, h *hub, server string, be sess
 		return last, true
 	}
 	defer func() { _ = resp.Body.Close() }()
-	verdict, _ := relay.Judge(resp.StatusCode, resp.Header.Get("Content-Type"), false)
+	verdict, _ := relay.Judge(resp.StatusCode, resp.Header.Get("Content-Type"), resp.Header.Get("Content-Encoding"), false)
 	if verdict != relay.Stream {
 		// Not even 404 tells that the session is gone: some servers without this stream answer so. The next call will tell.
 		return last, resp.StatusCode >= http.StatusInternalServerError

@@ -42,16 +42,18 @@ func (a *answer) headers(h *extprocv3.HttpHeaders, local bool) error {
 	if local {
 		return a.only(responseHeaders(nil))
 	}
-	var contentType string
+	var contentType, encoding string
 	for _, f := range h.GetHeaders().GetHeaders() {
 		switch f.Key {
 		case ":status":
 			a.status, _ = strconv.Atoi(value(f))
 		case "content-type":
 			contentType = value(f)
+		case "content-encoding":
+			encoding = value(f)
 		}
 	}
-	verdict, why := relay.Judge(a.status, contentType, h.EndOfStream)
+	verdict, why := relay.Judge(a.status, contentType, encoding, h.EndOfStream)
 	switch verdict {
 	case relay.Forgotten:
 		return a.forgotten()

@@ -27,7 +27,7 @@ const (
 )
 
 // Judge judges an answer. Where it is Bad, why says in which way, to follow the server's name in a sentence.
-func Judge(status int, contentType string, bodiless bool) (v Verdict, why string) {
+func Judge(status int, contentType, encoding string, bodiless bool) (v Verdict, why string) {
 	mediaType, _, _ := strings.Cut(contentType, ";")
 	mediaType = strings.ToLower(strings.TrimSpace(mediaType))
 	switch {
@@ -39,6 +39,8 @@ func Judge(status int, contentType string, bodiless bool) (v Verdict, why string
 		return Bad, fmt.Sprintf("did not accept the gateway's own credential (HTTP status %d)", status)
 	case status == http.StatusMethodNotAllowed:
 		return Bad, "does not take this HTTP method at its configured url (HTTP status 405)"
+	case encoding != "" && !strings.EqualFold(encoding, "identity"):
+		return Bad, fmt.Sprintf("answered in the encoding %.60q, though it was asked for none", encoding)
 	case mediaType == "text/event-stream" && status == http.StatusOK:
 		return Stream, ""
 	case (mediaType == "application/json" || status == http.StatusBadRequest) && !bodiless:

@@ -40,12 +40,25 @@ func TestJudge(t *testing.T) {
 		"no status that HTTP defines": {0, "", false, Bad, "HTTP status 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, why := Judge(tc.status, tc.contentType, tc.bodiless)
+			got, why := Judge(tc.status, tc.contentType, "", tc.bodiless)
 			assert.Equal(t, tc.want, got)
 			assert.Equal(t, tc.want == Bad, why != "", "what is bad has a reason, nothing else has")
 			assert.Contains(t, why, tc.why)
 			assert.Less(t, len(why), 250)
 		})
+	}
+}
+
+// What is compressed cannot be looked into: ids of the server would pass for the session's.
+func TestJudgeEncoding(t *testing.T) {
+	for _, kind := range []string{"text/event-stream", "application/json"} {
+		got, why := Judge(200, kind, "gzip", false)
+		assert.Equal(t, Bad, got, kind)
+		assert.Contains(t, why, `"gzip"`)
+		got, _ = Judge(200, kind, "Identity", false)
+		assert.NotEqual(t, Bad, got, kind)
+		got, _ = Judge(404, kind, "gzip", false)
+		assert.Equal(t, Forgotten, got, "a status needs no body")
 	}
 }
 
