@@ -153,7 +153,6 @@ func (g *gateway) serveRouter(p *extproc.Processor) {
 		grpc.MaxRecvMsgSize(maxRouterMessage),
 		// A stream is one request: goroutines that stay save the growing of a new stack for each.
 		grpc.NumStreamWorkers(routerWorkers),
-		grpc.SharedWriteBuffer(true),
 	)
 	p.Register(g.routerServer)
 	if g.feed != nil {
