@@ -55,8 +55,6 @@ func faults() []fault {
 		{"plain text", answering(200, "text/plain", "ok"), []int{502}},
 		{"a page with an error", answering(500, html, "<html>Oops</html>"), []int{502}},
 		{"an error without a type", answering(503, "", ""), []int{502}},
-		{"garbage", answering(200, json, "<html>It works!</html>"), []int{502}},
-		{"half a document", answering(200, json, `{"jsonrpc":"2.0","id":1,"result":{"content":`), []int{502}},
 		{"nothing", answering(200, json, ""), []int{502}},
 		{"accepted, no answer", answering(202, "", ""), []int{502}},
 		{"no content", answering(204, "", ""), []int{502}},
@@ -70,6 +68,12 @@ func faults() []fault {
 		{"not HTTP", hijacked("SSH-2.0-OpenSSH_9.2\r\n\r\n"), []int{502, 503}},
 		{"a hang", func(_ http.ResponseWriter, c *testbed.Call) { <-c.Context().Done() }, []int{504}},
 	}
+}
+
+// garbled are documents that say they are JSON and are not. Whoever carries them without reading them passes them on byte by byte
+// (Invariant 1); the broker reads.
+func garbled() map[string]string {
+	return map[string]string{"garbage": "<html>It works!</html>", "half a document": `{"jsonrpc":"2.0","id":1,"result":{"content":`}
 }
 
 // endless are answers that begin well. The status has been sent by then: what counts is that the client is not left
@@ -109,6 +113,9 @@ func newFaultBed(t *testing.T, mode testbed.Mode) *faultBed {
 	script := testbed.Script{Tools: []testbed.Tool{{Name: "good"}}}
 	limits := map[string]config.ToolSpec{}
 	timeout := callTimeout
+	for name, body := range garbled() {
+		script.Tools = append(script.Tools, testbed.Tool{Name: toolName(name), Call: answering(http.StatusOK, "application/json", body)})
+	}
 	for _, f := range append(faults(), endless()...) {
 		name := toolName(f.name)
 		script.Tools = append(script.Tools, testbed.Tool{Name: name, Call: f.call})
@@ -150,6 +157,23 @@ func TestFaultyServers(t *testing.T) {
 							assert.Empty(t, a.Header.Values(header))
 						}
 						c.Call(t, way.prefix+"good", "{}").Result(t)
+					})
+				}
+				for name, garbage := range garbled() {
+					t.Run(name, func(t *testing.T) {
+						t.Parallel()
+						c := b.client(t, way.name)
+						body, id := c.ToolCall(way.prefix+toolName(name), "{}")
+						a := c.Post(t, body)
+						if way.name != "by the broker" {
+							assert.Equal(t, http.StatusOK, a.Status)
+							assert.Equal(t, garbage, a.Body)
+							return
+						}
+						assert.Equal(t, http.StatusBadGateway, a.Status)
+						e := a.Error(t)
+						assert.Equal(t, -32603, e.Code)
+						assert.Equal(t, fmt.Sprint(id), e.ID)
 					})
 				}
 				for _, f := range endless() {

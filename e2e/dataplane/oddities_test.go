@@ -127,6 +127,7 @@ func TestCompression(t *testing.T) {
 		tools := []testbed.Tool{{Name: "asked", Call: compressed(true)}, {Name: "unasked", Call: compressed(false)}}
 		u := testbed.NewUpstream(t, testbed.Script{Tools: tools})
 		g := testbed.StartGateway(t, testbed.Options{Mode: mode, Servers: specs(map[string]*testbed.Upstream{"u": u})})
+		g.AwaitTools(t, "u_asked", "u_unasked")
 		c := testbed.Connect(t, g.Endpoint)
 		for _, way := range []string{"by the broker", "straight"} {
 			a := c.Call(t, "u_asked", "{}", "Accept-Encoding", "gzip, br")
@@ -161,6 +162,7 @@ func TestClientLeaves(t *testing.T) {
 		script.Sessionless = true
 		plain := testbed.NewUpstream(t, script)
 		g := testbed.StartGateway(t, testbed.Options{Mode: mode, Servers: specs(map[string]*testbed.Upstream{"u": u, "plain": plain})})
+		g.AwaitTools(t, "u_wait", "plain_wait")
 		c := testbed.Connect(t, g.Endpoint)
 		for _, tool := range []string{"u_wait", "u_wait", "plain_wait"} {
 			body, id := c.ToolCall(tool, "{}")
@@ -181,6 +183,7 @@ func TestLimits(t *testing.T) {
 	g := testbed.StartGateway(t, testbed.Options{
 		Servers: specs(map[string]*testbed.Upstream{"u": u}), Flags: []string{"--max-request-bytes", "1000", "--page-size", "2"},
 	})
+	g.AwaitTools(t, "u_a", "u_c")
 	c := testbed.Connect(t, g.Endpoint)
 	fill := func(n int) string { return `{"a":"` + strings.Repeat("x", n) + `"}` }
 	c.Call(t, "u_a", fill(900)).Result(t)

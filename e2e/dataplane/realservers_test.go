@@ -72,6 +72,7 @@ func TestRealServers(t *testing.T) {
 		t.Run("definitions", func(t *testing.T) { compareDefinitions(t, g, servers) })
 		t.Run("server requests", func(t *testing.T) { answerServerRequests(t, g) })
 		t.Run("prompts and resources", func(t *testing.T) { readPromptsAndResources(t, g) })
+		t.Run("resumed calls", func(t *testing.T) { resumeCalls(t, g) })
 	})
 }
 
@@ -243,5 +244,28 @@ func readPromptsAndResources(t *testing.T, g *testbed.Gateway) {
 		resource, err = s.ReadResource(t.Context(), &gosdk.ReadResourceParams{URI: "time://zones"})
 		require.NoError(t, err, "the owner is found by URI")
 		assert.Contains(t, resource.Contents[0].Text, "UTC")
+	}
+}
+
+// resumeCalls: a call outlives its client's connection (Invariant 11), and the client that comes back to its stream finds
+// what it has missed.
+func resumeCalls(t *testing.T, g *testbed.Gateway) {
+	c := testbed.Connect(t, g.Endpoint)
+	for _, way := range []string{"through the broker", "straight"} {
+		id := c.NextID()
+		s := c.Open(t, http.MethodPost, fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"everything_trigger-long-running-operation",`+
+			`"arguments":{"duration":0.6,"steps":3},"_meta":{"progressToken":"token of %s"}}}`, id, way))
+		last := ""
+		for last == "" {
+			last = s.Next(t).ID
+		}
+		s.Close()
+		// This server replays what has been said by now, and does not go on with what it says later.
+		testbed.Await(t, "the rest of the call that was made "+way, func() bool {
+			resumed := c.Listen(t, "Last-Event-ID", last)
+			defer resumed.Close()
+			ev, found := resumed.FindWithin(time.Second/4, fmt.Sprintf(`"id":%d`, id))
+			return found && strings.Contains(ev.Data, "completed")
+		})
 	}
 }

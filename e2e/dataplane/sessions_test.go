@@ -232,7 +232,7 @@ func forgotten(t *testing.T, g *testbed.Gateway, u *testbed.Upstream) {
 func TestSessionsExpire(t *testing.T) {
 	t.Parallel()
 	u := testbed.NewUpstream(t, testbed.Script{Tools: []testbed.Tool{{Name: "tool"}}})
-	g := testbed.StartGateway(t, testbed.Options{Servers: specs(map[string]*testbed.Upstream{"u": u}), Flags: []string{"--session-max-age", "2s"}})
+	g := testbed.StartGateway(t, testbed.Options{Servers: specs(map[string]*testbed.Upstream{"u": u}), Flags: []string{"--session-max-age", "4s"}})
 	g.AwaitTools(t, "u_tool")
 	c := testbed.Connect(t, g.Endpoint)
 	c.Call(t, "u_tool", "{}").Result(t)

@@ -359,6 +359,24 @@ func (s *Stream) Find(t testing.TB, text string) Event {
 	}
 }
 
+// FindWithin is Find where it may be in vain.
+func (s *Stream) FindWithin(limit time.Duration, text string) (Event, bool) {
+	deadline := time.After(limit)
+	for {
+		select {
+		case ev, open := <-s.events:
+			if !open {
+				return Event{}, false
+			}
+			if strings.Contains(ev.Data, text) {
+				return ev, true
+			}
+		case <-deadline:
+			return Event{}, false
+		}
+	}
+}
+
 // readEvent reads the next event that is more than a comment.
 func readEvent(r *bufio.Reader) (Event, error) {
 	var ev Event

@@ -12,7 +12,7 @@ import (
 )
 
 // Patience is how long a test waits for what a healthy machine does within a second or two.
-const Patience = 20 * time.Second
+const Patience = 30 * time.Second
 
 // Command is how a program is started.
 type Command struct {

@@ -51,6 +51,7 @@ type gateway struct {
 	adminAddress string // once it listens
 
 	draining atomic.Bool
+	waiting  atomic.Bool // for the Envoy that belongs to this process
 	ending   sync.Once  // of the sessions
 	failed   chan error // of what serves
 	running  sync.WaitGroup
@@ -195,6 +196,9 @@ func (g *gateway) notReady() []string {
 		return []string{"the process is stopping"}
 	}
 	reasons := g.publisher.NotReady()
+	if g.waiting.Load() {
+		reasons = append(reasons, "Envoy does not serve everything yet")
+	}
 	if g.feed != nil {
 		reasons = append(reasons, g.feed.NotReady()...)
 	}

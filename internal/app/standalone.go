@@ -178,6 +178,7 @@ func (a *standalone) run(ctx context.Context, bin, version string) error {
 	if err != nil {
 		return err
 	}
+	g.waiting.Store(true)
 	if err := g.start(ctx); err != nil {
 		return err
 	}
@@ -219,13 +220,14 @@ func (a *standalone) untilReady(ctx context.Context) error {
 			return fmt.Errorf("envoy cannot serve on port %d: %w", a.settings.port, err)
 		}
 		if a.isReady(ctx) {
+			a.gateway.waiting.Store(false)
 			return nil
 		}
 	}
 }
 
 func (a *standalone) isReady(ctx context.Context) bool {
-	if len(a.gateway.notReady()) > 0 || !a.gateway.feed.Serving() {
+	if len(a.gateway.publisher.NotReady()) > 0 || len(a.gateway.feed.NotReady()) > 0 || !a.gateway.feed.Serving() {
 		return false
 	}
 	for _, s := range a.gateway.publisher.Snapshot().Servers() {
