@@ -52,8 +52,8 @@ type gateway struct {
 
 	draining atomic.Bool
 	waiting  atomic.Bool // for the Envoy that belongs to this process
-	ending   sync.Once  // of the sessions
-	failed   chan error // of what serves
+	ending   sync.Once   // of the sessions
+	failed   chan error  // of what serves
 	running  sync.WaitGroup
 	stop     context.CancelFunc // of what runs in the background
 }

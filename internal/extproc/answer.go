@@ -14,6 +14,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
 	"github.com/guicassolato/mcp-gateway/internal/sse"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 // answer is a server's answer on its way to the client. Envoy shows its headers, and then, until the stream ends, its body
@@ -38,10 +39,8 @@ const (
 	rewrite      // an event stream
 )
 
-func (a *answer) headers(h *extprocv3.HttpHeaders, local bool) error {
-	if local {
-		return a.only(responseHeaders(nil))
-	}
+func (a *answer) headers(h *extprocv3.HttpHeaders) error {
+	local := true
 	var contentType, encoding string
 	for _, f := range h.GetHeaders().GetHeaders() {
 		switch f.Key {
@@ -51,7 +50,12 @@ func (a *answer) headers(h *extprocv3.HttpHeaders, local bool) error {
 			contentType = value(f)
 		case "content-encoding":
 			encoding = value(f)
+		case wire.HeaderAnswered:
+			local = false
 		}
+	}
+	if local {
+		return a.only(responseHeaders(nil))
 	}
 	verdict, why := relay.Judge(a.status, contentType, encoding, h.EndOfStream)
 	switch verdict {

@@ -59,7 +59,7 @@ func (x *exchange) handle(msg *extprocv3.ProcessingRequest) error {
 		}
 		if x.decision.Watch != nil && x.answer == nil {
 			x.answer = &answer{exchange: x, call: x.decision.Watch}
-			return x.answer.headers(m.ResponseHeaders, local(msg))
+			return x.answer.headers(m.ResponseHeaders)
 		}
 	case *extprocv3.ProcessingRequest_ResponseBody:
 		if x.answer != nil {
@@ -68,23 +68,6 @@ func (x *exchange) handle(msg *extprocv3.ProcessingRequest) error {
 	}
 	return fmt.Errorf("unexpected message %T; the filter's processing_mode is not the one that this gateway needs", msg.Request)
 }
-
-// local tells whether Envoy says that it made an answer itself, such as a policy's refusal, and no server did.
-func local(msg *extprocv3.ProcessingRequest) bool {
-	for _, attributes := range msg.Attributes {
-		if details := attributes.GetFields()[AttributeDetails].GetStringValue(); details != "" {
-			return details != viaUpstream
-		}
-	}
-	return false
-}
-
-// AttributeDetails must be among the filter's response_attributes: it tells a server's answer from Envoy's own, which has
-// viaUpstream there.
-const (
-	AttributeDetails = "response.code_details"
-	viaUpstream      = "via_upstream"
-)
 
 func (x *exchange) requestHeaders(h *extprocv3.HttpHeaders) error {
 	for _, f := range h.GetHeaders().GetHeaders() {

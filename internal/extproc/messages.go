@@ -89,9 +89,10 @@ func responseChunk(body []byte) *extprocv3.ProcessingResponse {
 	}}}
 }
 
+// responseHeaders lets the headers of a server's answer pass with these changes.
 func responseHeaders(set []router.Header, remove ...string) *extprocv3.ProcessingResponse {
 	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{
-		Response: &extprocv3.CommonResponse{HeaderMutation: &extprocv3.HeaderMutation{SetHeaders: setHeaders(set), RemoveHeaders: remove}},
+		Response: &extprocv3.CommonResponse{HeaderMutation: &extprocv3.HeaderMutation{SetHeaders: setHeaders(set), RemoveHeaders: append(remove, wire.HeaderAnswered)}},
 	}}}
 }
 

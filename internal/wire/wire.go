@@ -45,6 +45,9 @@ const (
 	HeaderRouterKey = "x-mcp-router-key"
 	// HeaderIntent tells the broker what the router wants of it where the body does not say so.
 	HeaderIntent = "x-mcp-intent"
+	// HeaderAnswered marks a server's answer on its way from the server's cluster to whoever judges it. A reply of Envoy's own, such as
+	// a policy's refusal, never has it.
+	HeaderAnswered = "x-mcp-answered"
 	// InternalPrefix begins every header that only the gateway may set.
 	InternalPrefix = "x-mcp-"
 	// EnvoyPrefix begins the headers by which Envoy's router filter takes orders.

@@ -40,8 +40,6 @@ func processor() *procv3.ExternalProcessor {
 	namespaces := &procv3.MetadataOptions_MetadataNamespaces{Untyped: []string{wire.MetadataNamespace}}
 	return &procv3.ExternalProcessor{
 		ProcessingMode: requestMode(false),
-		// It tells the processor a server's answer from one of Envoy's own.
-		ResponseAttributes: []string{"response.code_details"},
 		GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
 			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: wire.RouterCluster},
 		}},

@@ -6,8 +6,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/guicassolato/mcp-gateway/internal/wire"
+	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // judgeFilter looks at what a server answered where the router does not: see judge.lua. It is the innermost filter, so that policies and the
@@ -17,9 +16,11 @@ const judgeFilter = "mcp-gateway-judge"
 //go:embed judge.lua
 var judgeScript string
 
-// headerAnswered marks a server's answer on its way from the server's cluster to the judge. A reply of Envoy's own never has it.
-const headerAnswered = wire.InternalPrefix + "answered"
-
 func judge() proto.Message {
 	return &luav3.Lua{DefaultSourceCode: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: judgeScript}}}
+}
+
+// unjudged leaves a route's answers to the router.
+func (b *builder) unjudged() *anypb.Any {
+	return b.pack(&luav3.LuaPerRoute{Override: &luav3.LuaPerRoute_Disabled{Disabled: true}})
 }

@@ -1,6 +1,5 @@
 -- An MCP server's answer that no client must see becomes a JSON-RPC error with the request's own id: a redirect, a refusal of
--- the gateway's credential, or what is neither JSON nor an event stream. Where the router watches the answer, its status and
--- type are left to it: it knows the session. What the body says is not looked at: holding one costs Envoy a fifth of a call.
+-- the gateway's credential, or what is neither JSON nor an event stream. Where the router watches the answer, this does not run. What the body says is not looked at: holding one costs Envoy a fifth of a call.
 local namespace = "envoy.filters.http.mcp_gateway"
 
 local function bad(status, kind, empty, asked)
@@ -30,9 +29,6 @@ function envoy_on_response(handle)
   end
   local facts = handle:streamInfo():dynamicMetadata():get(namespace)
   if facts == nil or facts["server"] == nil or facts["server"] == "mcpBroker" then
-    return
-  end
-  if facts["watched"] ~= nil then
     return
   end
   kind = (kind or ""):lower():match("^%s*([^;%s]*)")

@@ -28,6 +28,7 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 			Routes: []*routev3.Route{
 				b.protectedResource(),
 				toBroker(),
+				b.toWatchedServer(),
 				b.toServer(),
 				unlabelled(),
 				elsewhere(),
@@ -78,6 +79,19 @@ func (b *builder) toServer() *routev3.Route {
 		RequestHeadersToRemove:  []string{wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent},
 		ResponseHeadersToRemove: []string{wire.HeaderSessionID},
 	}
+}
+
+// toWatchedServer is where the router looks at the answer itself, so that nobody else has to.
+func (b *builder) toWatchedServer() *routev3.Route {
+	r := b.toServer()
+	r.Name = "watched-server"
+	r.Match.DynamicMetadata = []*matcherv3.MetadataMatcher{{
+		Filter: wire.MetadataNamespace,
+		Path:   []*matcherv3.MetadataMatcher_PathSegment{{Segment: &matcherv3.MetadataMatcher_PathSegment_Key{Key: wire.KeyWatched}}},
+		Value:  &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_PresentMatch{PresentMatch: true}},
+	}}
+	r.TypedPerFilterConfig = map[string]*anypb.Any{judgeFilter: b.unjudged()}
+	return r
 }
 
 // unlabelled is what Envoy finds for every request before the router has seen it. It refers to a cluster, though there is none, because the

@@ -58,7 +58,7 @@ func (b *builder) finish(in Cluster) []*hcmv3.HttpFilter {
 	filters := []*hcmv3.HttpFilter{b.filter("envoy.filters.http.header_mutation", &headersv3.HeaderMutation{
 		Mutations: &headersv3.Mutations{
 			RequestMutations:  requestMutations(in.Server.Headers),
-			ResponseMutations: []*mutationv3.HeaderMutation{remove("set-cookie"), removePrefix(wire.EnvoyPrefix), set(headerAnswered, "1")},
+			ResponseMutations: []*mutationv3.HeaderMutation{remove("set-cookie"), removePrefix(wire.EnvoyPrefix), set(wire.HeaderAnswered, "1")},
 		},
 	})}
 	if c := in.Server.Credential; c != nil {
