@@ -6,6 +6,7 @@ package policy
 import (
 	"time"
 
+	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 )
 
@@ -52,7 +53,7 @@ type Condition struct {
 	Source string
 	// AST is the parsed expression, for engines that evaluate it themselves.
 	AST     *ast.AST
-	program program
+	program cel.Program
 }
 
 // Kind is what an item is.
@@ -103,6 +104,8 @@ const (
 // Identity is a verified caller.
 type Identity struct {
 	Issuer, Subject, User string
+	// Users are all names of a caller whose token has several; [Identity.User] is the first.
+	Users                 []string
 	Groups, Roles, Scopes []string
 	Claims                map[string]any
 }

@@ -43,6 +43,8 @@ const (
 	HeaderCluster = "x-mcp-cluster"
 	// HeaderRouterKey proves to the broker that a request was labelled by a router of this gateway.
 	HeaderRouterKey = "x-mcp-router-key"
+	// HeaderAuthorized is a signed list of what a caller may have, from a policy engine that decides by itself. It is for the broker.
+	HeaderAuthorized = "x-mcp-authorized"
 	// HeaderIntent tells the broker what the router wants of it where the body does not say so.
 	HeaderIntent = "x-mcp-intent"
 	// HeaderAnswered marks a server's answer on its way from the server's cluster to whoever judges it. A reply of Envoy's own, such as

@@ -57,7 +57,7 @@ func (b *builder) connectionManager() *hcmv3.HttpConnectionManager {
 		MergeSlashes:                  true,
 		PathWithEscapedSlashesAction:  hcmv3.HttpConnectionManager_REJECT_REQUEST,
 		GenerateRequestId:             yes(),
-		LocalReplyConfig:              replies(),
+		LocalReplyConfig:              b.replies(),
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{b.dropForged()},
 	}
 }
@@ -68,6 +68,7 @@ func (b *builder) filters() []*hcmv3.HttpFilter {
 		b.filter(corsFilter, &corsv3.Cors{}),
 		b.filter(RouterFilter, processor()),
 	}
+	filters = append(filters, b.chained(b.values)...)
 	filters = append(filters, b.options.Policies.filters(b.static)...)
 	return append(filters, b.filter(judgeFilter, judge()), b.filter(lastFilter, &routerv3.Router{SuppressEnvoyHeaders: true}))
 }
@@ -78,7 +79,7 @@ func (b *builder) dropForged() *corev3.TypedExtensionConfig {
 	mutations := []*mutationv3.HeaderMutation{removePrefix(wire.EnvoyPrefix)}
 	for _, name := range []string{
 		wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent, wire.HeaderMethod, wire.HeaderServer, wire.HeaderTool,
-		wire.HeaderPrompt, wire.HeaderResource, wire.HeaderPublicName, wire.HeaderHints,
+		wire.HeaderPrompt, wire.HeaderResource, wire.HeaderPublicName, wire.HeaderHints, wire.HeaderAuthorized, noTokenHeader,
 	} {
 		mutations = append(mutations, remove(name))
 	}

@@ -40,7 +40,9 @@ type Options struct {
 	AccessLog string
 	// SystemCA is the file with the machine's trusted roots as PEM. It is needed as soon as an https server has no CA of its own.
 	SystemCA string
-	// Policies are the user's own filters and clusters; nil means none.
+	// Values are the policy values; nil means none, and none of their filters.
+	Values *PolicyValues
+	// Policies are the user's own filters and clusters; nil means none. They run behind the policy values.
 	Policies *Policies
 }
 
@@ -48,6 +50,8 @@ type Options struct {
 type Cluster struct {
 	Name   string
 	Server config.Server
+	// Token is what the server gets of all callers alike where its credential is config.ClientCredentials; empty as long as there is none.
+	Token config.Secret
 }
 
 func (o Options) withDefaults() Options {

@@ -154,7 +154,7 @@ func checkFilter(f *hcmv3.HttpFilter, all []*hcmv3.HttpFilter) error {
 		return fmt.Errorf("filter %q: has no typed_config with an @type", name)
 	case f.GetTypedConfig().GetTypeUrl() == typeURLPrefix+"envoy.extensions.filters.http.router.v3.Router":
 		return fmt.Errorf("filter %q: the router filter ends the chain and is there already", name)
-	case slices.Contains([]string{corsFilter, RouterFilter, judgeFilter, lastFilter}, name):
+	case slices.Contains([]string{corsFilter, RouterFilter, authenticationFilter, accessFilter, limitsFilter, judgeFilter, lastFilter}, name):
 		return fmt.Errorf("filter name %q: is taken by a filter of the gateway", name)
 	case slices.ContainsFunc(all[:len(all)-1], func(o *hcmv3.HttpFilter) bool { return o.GetName() == name }):
 		return fmt.Errorf("filter name %q: is taken by another policy", name)
@@ -186,16 +186,21 @@ func (p *Policies) filters(static bool) []*hcmv3.HttpFilter {
 	}
 	var out []*hcmv3.HttpFilter
 	for _, f := range p.httpFilters {
-		out = append(out, &hcmv3.HttpFilter{
-			Name:     f.GetName(),
-			Disabled: f.GetDisabled(),
-			ConfigType: &hcmv3.HttpFilter_ConfigDiscovery{ConfigDiscovery: &corev3.ExtensionConfigSource{
-				ConfigSource: overADS(),
-				TypeUrls:     []string{f.GetTypedConfig().GetTypeUrl()},
-			}},
-		})
+		out = append(out, reference(f))
 	}
 	return out
+}
+
+// reference is a filter whose configuration comes apart from the chain.
+func reference(f *hcmv3.HttpFilter) *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{
+		Name:     f.GetName(),
+		Disabled: f.GetDisabled(),
+		ConfigType: &hcmv3.HttpFilter_ConfigDiscovery{ConfigDiscovery: &corev3.ExtensionConfigSource{
+			ConfigSource: overADS(),
+			TypeUrls:     []string{f.GetTypedConfig().GetTypeUrl()},
+		}},
+	}
 }
 
 func (p *Policies) inline() []*hcmv3.HttpFilter {

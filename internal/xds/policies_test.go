@@ -51,12 +51,18 @@ func TestParsePoliciesReportsEveryProblemWithItsPlace(t *testing.T) {
 			file: "httpFilters:\n" +
 				"  - {name: mcp-gateway-router, typed_config: {\"@type\": " + lua + "}}\n" +
 				"  - {name: a, typed_config: {\"@type\": " + lua + "}}\n" +
-				"  - {name: a, typed_config: {\"@type\": " + lua + "}}\n",
-			want: []string{`filter name "mcp-gateway-router": is taken by a filter of the gateway`, `httpFilters[2] (line 4): filter name "a": is taken by another policy`},
+				"  - {name: a, typed_config: {\"@type\": " + lua + "}}\n" +
+				"  - {name: mcp-gateway-authentication, typed_config: {\"@type\": " + lua + "}}\n" +
+				"  - {name: mcp-gateway-access, typed_config: {\"@type\": " + lua + "}}\n" +
+				"  - {name: mcp-gateway-limits, typed_config: {\"@type\": " + lua + "}}\n",
+			want: []string{
+				`filter name "mcp-gateway-router": is taken by a filter of the gateway`, `httpFilters[2] (line 4): filter name "a": is taken by another policy`,
+				`filter name "mcp-gateway-authentication": is taken`, `filter name "mcp-gateway-access": is taken`, `filter name "mcp-gateway-limits": is taken`,
+			},
 		},
 		"names of clusters that are taken": {
-			file: "clusters: [{name: mcp_xds}, {name: a}, {name: a}]",
-			want: []string{`cluster name "mcp_xds": is taken by a cluster of the gateway`, `cluster name "a": is taken by another policy`},
+			file: "clusters: [{name: mcp_xds}, {name: mcp_jwks}, {name: a}, {name: a}]",
+			want: []string{`cluster name "mcp_xds": is taken by a cluster of the gateway`, `cluster name "mcp_jwks": is taken`, `cluster name "a": is taken by another policy`},
 		},
 	}
 	for name, tt := range tests {

@@ -26,17 +26,23 @@ type reply struct {
 	message string
 	// status replaces Envoy's own, unless it is zero.
 	status uint32
+	// challenge is the key of the virtual host's metadata that has the value of WWW-Authenticate. Empty means to leave that header alone.
+	challenge string
 }
 
 // replies makes a JSON-RPC error of every reply that Envoy itself makes, with the request's own id where the router could read it.
-func replies() *hcmv3.LocalReplyConfig {
+func (b *builder) replies() *hcmv3.LocalReplyConfig {
 	config := &hcmv3.LocalReplyConfig{}
 	stream := jsonBody(ownBody)
 	stream.ContentType = "text/event-stream"
 	config.Mappers = append(config.Mappers,
 		&hcmv3.ResponseMapper{Filter: keyMatches(wire.KeyReply, wire.ReplyStream), BodyFormatOverride: stream},
 		&hcmv3.ResponseMapper{Filter: hasKey(wire.KeyReply), BodyFormatOverride: jsonBody(ownBody)})
-	for _, r := range replyTable() {
+	table := replyTable()
+	if b.options.Values != nil {
+		table = append(b.refusals(), table...)
+	}
+	for _, r := range table {
 		config.Mappers = append(config.Mappers,
 			r.mapper(hasKey(wire.KeyID), `"id":%DYNAMIC_METADATA(`+wire.MetadataNamespace+`:`+wire.KeyID+`)%,`),
 			r.mapper(nil, ""))
@@ -74,6 +80,12 @@ func (r reply) mapper(extra *accesslogv3.AccessLogFilter, id string) *hcmv3.Resp
 	if r.status != 0 {
 		m.StatusCode = wrapperspb.UInt32(r.status)
 	}
+	if r.challenge != "" {
+		m.HeadersToAdd = []*corev3.HeaderValueOption{{
+			Header:       &corev3.HeaderValue{Key: "www-authenticate", Value: "%METADATA(VIRTUAL_HOST:" + wire.MetadataNamespace + ":" + r.challenge + ")%"},
+			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		}}
+	}
 	return m
 }
 
@@ -94,12 +106,12 @@ const ownBody = "%LOCAL_REPLY_BODY%"
 func hasKey(key string) *accesslogv3.AccessLogFilter { return keyMatches(key, `.+`) }
 
 func keyMatches(key, pattern string) *accesslogv3.AccessLogFilter {
+	return metadataIs(is(regex(pattern)), wire.MetadataNamespace, key)
+}
+
+func metadataIs(value *matcherv3.ValueMatcher, namespace string, path ...string) *accesslogv3.AccessLogFilter {
 	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_MetadataFilter{MetadataFilter: &accesslogv3.MetadataFilter{
-		Matcher: &matcherv3.MetadataMatcher{
-			Filter: wire.MetadataNamespace,
-			Path:   []*matcherv3.MetadataMatcher_PathSegment{{Segment: &matcherv3.MetadataMatcher_PathSegment_Key{Key: key}}},
-			Value:  &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_StringMatch{StringMatch: regex(pattern)}},
-		},
+		Matcher:            &matcherv3.MetadataMatcher{Filter: namespace, Path: segments(path...), Value: value},
 		MatchIfKeyNotFound: no(),
 	}}}
 }

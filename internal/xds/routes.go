@@ -23,8 +23,9 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 		Name:             resourceName,
 		ValidateClusters: no(),
 		VirtualHosts: []*routev3.VirtualHost{{
-			Name:    resourceName,
-			Domains: []string{"*"},
+			Name:     resourceName,
+			Domains:  []string{"*"},
+			Metadata: b.challenges(),
 			Routes: []*routev3.Route{
 				b.protectedResource(),
 				toBroker(),
@@ -43,6 +44,13 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 
 // protectedResource is public and has no body: the router has nothing to decide.
 func (b *builder) protectedResource() *routev3.Route {
+	own := map[string]*anypb.Any{
+		RouterFilter: b.withoutProcessor(),
+		corsFilter:   b.pack(publicCORS()),
+	}
+	if b.options.Values != nil {
+		own[authenticationFilter] = b.unauthenticated()
+	}
 	return &routev3.Route{
 		Name:  "protected-resource",
 		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: wire.PathProtectedResource}},
@@ -50,10 +58,7 @@ func (b *builder) protectedResource() *routev3.Route {
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: wire.BrokerCluster},
 		}},
 		RequestHeadersToRemove: []string{wire.HeaderRouterKey, wire.HeaderCluster},
-		TypedPerFilterConfig: map[string]*anypb.Any{
-			RouterFilter: b.withoutProcessor(),
-			corsFilter:   b.pack(publicCORS()),
-		},
+		TypedPerFilterConfig:   own,
 	}
 }
 
@@ -76,7 +81,7 @@ func (b *builder) toServer() *routev3.Route {
 		Action: &routev3.Route_Route{Route: untimed(&routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_ClusterHeader{ClusterHeader: wire.HeaderCluster},
 		})},
-		RequestHeadersToRemove:  []string{wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent},
+		RequestHeadersToRemove:  []string{wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent, wire.HeaderAuthorized},
 		ResponseHeadersToRemove: []string{wire.HeaderSessionID},
 	}
 }

@@ -87,6 +87,26 @@ func (s *Server) Programmed(cluster string) bool {
 	return serving > 0
 }
 
+// Holds tells whether every Envoy that serves has acknowledged the present credential of a cluster, and there is such an Envoy.
+func (s *Server) Holds(cluster string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil || s.current.types[secretType][cluster] == nil {
+		return false
+	}
+	serving := 0
+	for st := range s.streams {
+		if !st.serving() {
+			continue
+		}
+		serving++
+		if sub := st.subs[secretType]; sub == nil || sub.taken[cluster] != s.current.types[secretType][cluster].version {
+			return false
+		}
+	}
+	return serving > 0
+}
+
 // Changed returns a channel that is closed as soon as an answer of [Server.Programmed] or [Server.Status] may have changed. Take the channel
 // first, then ask.
 func (s *Server) Changed() <-chan struct{} {

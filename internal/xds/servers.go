@@ -35,7 +35,7 @@ func (b *builder) addServer(r *Resources, in Cluster) {
 	}
 	c.TypedExtensionProtocolOptions = b.speaks(options)
 	r.Clusters = append(r.Clusters, c)
-	if s.Credential != nil {
+	if isInjected(s.Credential) {
 		r.Secrets = append(r.Secrets, b.secret(in))
 	}
 }
@@ -57,28 +57,38 @@ func http1Or2() *httpv3.HttpProtocolOptions_AutoConfig {
 func (b *builder) finish(in Cluster) []*hcmv3.HttpFilter {
 	filters := []*hcmv3.HttpFilter{b.filter("envoy.filters.http.header_mutation", &headersv3.HeaderMutation{
 		Mutations: &headersv3.Mutations{
-			RequestMutations:  requestMutations(in.Server.Headers),
+			RequestMutations:  requestMutations(in.Server),
 			ResponseMutations: []*mutationv3.HeaderMutation{remove("set-cookie"), removePrefix(wire.EnvoyPrefix), set(wire.HeaderAnswered, "1")},
 		},
 	})}
-	if c := in.Server.Credential; c != nil {
+	if c := in.Server.Credential; isInjected(c) {
 		filters = append(filters, b.filter("envoy.filters.http.credential_injector", b.injector(in.Name, c)))
 	}
 	return append(filters, b.filter("envoy.filters.http.upstream_codec", &codecv3.UpstreamCodec{}))
 }
 
-// requestMutations takes headers off and puts the configured ones on, in this order.
-func requestMutations(headers []config.Header) []*mutationv3.HeaderMutation {
+// isInjected tells the credentials that Envoy puts on. A token that is exchanged for the caller's is the broker's to send, which makes all
+// calls of such a server, and a client's own token is there already.
+func isInjected(c *config.Credential) bool {
+	return c != nil && (c.Kind == config.StaticCredential || c.Kind == config.ClientCredentials)
+}
+
+// requestMutations takes headers off and puts the configured ones on, in this order. A client's token stays by explicit choice only
+// (Invariant 6).
+func requestMutations(s config.Server) []*mutationv3.HeaderMutation {
 	var out []*mutationv3.HeaderMutation
+	if s.Credential == nil || s.Credential.Kind != config.ClientToken {
+		out = append(out, remove("authorization"))
+	}
 	for _, name := range []string{
-		"authorization", "proxy-authorization", "cookie",
+		"proxy-authorization", "cookie",
 		"accept-encoding", "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip",
 		wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent,
 	} {
 		out = append(out, remove(name))
 	}
 	out = append(out, removePrefix(wire.EnvoyPrefix))
-	for _, h := range headers {
+	for _, h := range s.Headers {
 		// Envoy reads a value as a format: a percent sign of the user's own must not become a command.
 		out = append(out, set(h.Name, strings.ReplaceAll(h.Value, "%", "%%")))
 	}
@@ -122,6 +132,11 @@ func (b *builder) secret(in Cluster) *tlsv3.Secret {
 	c := in.Server.Credential
 	source := &corev3.DataSource{}
 	switch {
+	case c.Kind == config.ClientCredentials && b.static:
+		b.errs = append(b.errs, fmt.Errorf("server %q: clientCredentials give tokens that have to be renewed, which only an Envoy gets that the gateway feeds: start it with the file of envoy-bootstrap in place of this static one", in.Server.Name))
+	case c.Kind == config.ClientCredentials:
+		// Without a token the secret is empty, and no call is labelled for the cluster.
+		source.Specifier = &corev3.DataSource_InlineString{InlineString: in.Token.Reveal()}
 	case !b.static:
 		source.Specifier = &corev3.DataSource_InlineString{InlineString: c.Value.Reveal()}
 	case c.Env != "":

@@ -3,6 +3,7 @@ package xds
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -26,7 +27,7 @@ type Resources struct {
 	Routes    []*routev3.RouteConfiguration
 	// Secrets hold the servers' credentials, each under the name of its cluster.
 	Secrets []*tlsv3.Secret
-	// Filters are the configurations of the policies' filters, apart from the listener so that a change of them drains no connection.
+	// Filters are the configurations of the filters of policy values and policies, apart from the listener so that a change of them drains no connection.
 	Filters []*corev3.TypedExtensionConfig
 }
 
@@ -43,6 +44,7 @@ func translate(o Options, cs []Cluster, static bool) (*Resources, error) {
 		return nil, err
 	}
 	b := &builder{options: o, at: at, static: static}
+	b.values = b.valueConfigs()
 	r := &Resources{}
 	b.addClusters(r, cs)
 	b.addListener(r)
@@ -58,7 +60,9 @@ type builder struct {
 	options Options
 	at      endpoints
 	static  bool
-	errs    []error
+	// values are the filters that enforce the policy values.
+	values []*corev3.TypedExtensionConfig
+	errs   []error
 }
 
 // pack wraps a message the way in which the same message always gives the same bytes.
@@ -84,7 +88,7 @@ func (b *builder) addListener(r *Resources) {
 	} else {
 		r.Routes = append(r.Routes, routes)
 		manager.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: routes.GetName(), ConfigSource: overADS()}}
-		r.Filters = b.options.Policies.configs()
+		r.Filters = slices.Concat(b.values, b.options.Policies.configs())
 	}
 	r.Listeners = append(r.Listeners, b.listener(manager))
 }
@@ -137,5 +141,5 @@ func no() *wrapperspb.BoolValue { return wrapperspb.Bool(false) }
 
 // reservedCluster tells the gateway's own clusters.
 func reservedCluster(name string) bool {
-	return name == wire.BrokerCluster || name == wire.RouterCluster || name == wire.XDSCluster
+	return name == wire.BrokerCluster || name == wire.RouterCluster || name == wire.XDSCluster || name == jwksCluster
 }

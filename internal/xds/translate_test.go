@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/policy"
 	"github.com/guicassolato/mcp-gateway/internal/xds"
 )
 
@@ -46,6 +47,12 @@ type goldenInput struct {
 		AccessLog                          string   `yaml:"accessLog"`
 		SystemCA                           string   `yaml:"systemCA"`
 		Policies                           string
+		Values                             *struct {
+			File             string
+			JWKS             string `yaml:"jwks"`
+			ResourceMetadata string `yaml:"resourceMetadata"`
+			Scopes           []string
+		}
 	}
 	Clusters []struct {
 		Name       string
@@ -83,6 +90,11 @@ func readGolden(t *testing.T, path string) (goldenInput, xds.Options, []xds.Clus
 	o.AllowedOrigins, o.UseRemoteAddress, o.BufferLimit = in.Options.AllowedOrigins, in.Options.UseRemoteAddress, in.Options.BufferLimit
 	if in.Options.Policies != "" {
 		o.Policies = parsePolicies(t, in.Options.Policies)
+	}
+	if v := in.Options.Values; v != nil {
+		set, err := policy.Parse("values", []byte(v.File))
+		require.NoError(t, err)
+		o.Values = &xds.PolicyValues{Set: set, JWKS: []byte(v.JWKS), ResourceMetadata: v.ResourceMetadata, Scopes: v.Scopes}
 	}
 	return in, o, in.clusters(t)
 }

@@ -1,0 +1,159 @@
+package authn
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/json"
+
+	"github.com/guicassolato/mcp-gateway/internal/policy"
+)
+
+// grantsClaim is the claim with the grants.
+const grantsClaim = "allowed-capabilities"
+
+// GrantOptions are what a [GrantVerifier] needs.
+type GrantOptions struct {
+	// PublicKeyPEM holds the policy engine's public key, on the curve P-256, or several of them while one is being replaced.
+	PublicKeyPEM []byte
+	// Issuer and Audience are what "iss" must be and "aud" must have; empty means that it does not matter.
+	Issuer, Audience string
+	// Skew is how far the policy engine's clock may be from ours.
+	Skew time.Duration
+	// Now is optional.
+	Now func() time.Time
+}
+
+// GrantVerifier reads lists of grants.
+type GrantVerifier struct {
+	keys []*ecdsa.PublicKey
+	opts GrantOptions
+}
+
+// NewGrantVerifier fails if a key is unreadable or of another kind.
+func NewGrantVerifier(o GrantOptions) (*GrantVerifier, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	v := &GrantVerifier{opts: o}
+	for rest := o.PublicKeyPEM; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		k, err := grantKey(block)
+		if err != nil {
+			return nil, fmt.Errorf("public key %d of the policy engine: %w", len(v.keys)+1, err)
+		}
+		v.keys = append(v.keys, k)
+	}
+	if len(v.keys) == 0 {
+		return nil, errors.New(`the policy engine's public key is unreadable: want PEM, "-----BEGIN PUBLIC KEY-----"`)
+	}
+	return v, nil
+}
+
+func grantKey(block *pem.Block) (*ecdsa.PublicKey, error) {
+	if block.Type != "PUBLIC KEY" {
+		return nil, fmt.Errorf(`it is a %q: want a "PUBLIC KEY"`, block.Type)
+	}
+	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	k, ok := parsed.(*ecdsa.PublicKey)
+	if !ok || k.Curve != elliptic.P256() {
+		return nil, errors.New("it is of another kind: want one on the curve P-256, for ES256")
+	}
+	return k, nil
+}
+
+// Grants are what a policy engine grants one caller. They are never modified; a nil one grants nothing.
+type Grants struct {
+	tools, prompts, resources granted
+}
+
+// granted has names and patterns by server.
+type granted map[string][]string
+
+// Parse reads the value of the header. The error is [ErrNoGrants] or an [InvalidToken]; either way nothing is granted.
+func (v *GrantVerifier) Parse(header string) (*Grants, error) {
+	if header == "" {
+		return nil, ErrNoGrants
+	}
+	t, err := readToken(header, jose.ES256)
+	if err != nil {
+		return nil, err
+	}
+	if !v.signed(t) {
+		return nil, invalid(BadSignature)
+	}
+	if v.opts.Issuer != "" && t.issuer != v.opts.Issuer {
+		return nil, invalid(WrongIssuer)
+	}
+	if v.opts.Audience != "" && !t.isFor([]string{v.opts.Audience}) {
+		return nil, invalid(WrongAudience)
+	}
+	if err := t.checkTime(v.opts.Now(), skewSeconds(v.opts.Skew)); err != nil {
+		return nil, err
+	}
+	var text string
+	if !t.text(grantsClaim, &text) {
+		return nil, invalid(UnreadableGrant)
+	}
+	var lists struct {
+		Tools     granted `json:"tools"`
+		Prompts   granted `json:"prompts"`
+		Resources granted `json:"resources"`
+	}
+	if json.Unmarshal([]byte(text), &lists) != nil {
+		return nil, invalid(UnreadableGrant)
+	}
+	return &Grants{tools: lists.Tools, prompts: lists.Prompts, resources: lists.Resources}, nil
+}
+
+func (v *GrantVerifier) signed(t *token) bool {
+	for _, k := range v.keys {
+		if _, err := t.jws.Verify(k); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Allows tells whether the caller may have what is asked for. As in policies, what asks for no item is for every caller.
+func (g *Grants) Allows(r policy.Request) bool {
+	if g == nil {
+		return false
+	}
+	switch r.Kind {
+	case policy.None:
+		return true
+	case policy.Tool:
+		return g.tools.has(r.Server, r.Name)
+	case policy.Prompt:
+		return g.prompts.has(r.Server, r.Name)
+	case policy.Resource:
+		return g.resources.has(r.Server, r.Name)
+	}
+	return false
+}
+
+func (g granted) has(server, name string) bool {
+	return server != "" && name != "" && (matches(g[server], name) || matches(g["*"], name))
+}
+
+// matches is exact for what policies would refuse as a pattern: an empty text, and one with a "*" in another place than at one of its ends.
+func matches(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		return p == name || strings.Count(p, "*") == 1 && (p[0] == '*' || p[len(p)-1] == '*') && policy.Glob(p).Match(name)
+	})
+}

@@ -1,0 +1,93 @@
+package xds
+
+import (
+	"net/http"
+	"strings"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/guicassolato/mcp-gateway/internal/wire"
+)
+
+// The challenges that clients find in WWW-Authenticate.
+const (
+	challengeMissing = "challenge_missing"
+	challengeRefused = "challenge_refused"
+	challengeScope   = "challenge_scope"
+)
+
+// refusals are what a client reads when the policy values refuse it. They are told by what the filters themselves left in the metadata, so that
+// what another policy answers stays as it is.
+func (b *builder) refusals() []reply {
+	return []reply{
+		// The token may be as good as any: a client that threw it away would only log in again.
+		{
+			when: metadataIs(is(exactly(keysUnreachable)), tokenNamespace, refusalKey, "message"),
+			code: codeInternal, message: "tokens cannot be verified at the moment", status: http.StatusServiceUnavailable,
+		},
+		// Envoy's own status for another audience is 403.
+		{
+			when: metadataIs(anything(), tokenNamespace, refusalKey),
+			code: http.StatusUnauthorized, message: "the access token is not accepted", status: http.StatusUnauthorized, challenge: challengeRefused,
+		},
+		// Of a token that is missing, Envoy says nothing there. Where no token is needed, there is no challenge, and another policy's header stays.
+		{
+			when: and(status(http.StatusUnauthorized), unverified()),
+			code: http.StatusUnauthorized, message: "authentication is needed", challenge: challengeMissing,
+		},
+		// What the filter says in the metadata, it says too late for this.
+		{
+			when: b.expression(`response.code_details.startsWith("rbac_access_denied")`),
+			code: http.StatusForbidden, message: "this request is not allowed", challenge: challengeScope,
+		},
+	}
+}
+
+// expression is true where the CEL expression is.
+func (b *builder) expression(cel string) *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{ExtensionFilter: &accesslogv3.ExtensionFilter{
+		Name:       "envoy.access_loggers.extension_filters.cel",
+		ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{TypedConfig: b.pack(&celv3.ExpressionFilter{Expression: cel})},
+	}}}
+}
+
+// unverified is true of requests whose token has not been found good.
+func unverified() *accesslogv3.AccessLogFilter {
+	f := metadataIs(is(exactly("never a string")), tokenNamespace, payloadKey)
+	f.GetMetadataFilter().MatchIfKeyNotFound = yes()
+	return f
+}
+
+// challenges are what refusals tell clients, by key (RFC 6750 §3, RFC 9728 §5.1). They are the virtual host's, so that a change of them drains
+// nothing. Where nobody is authenticated, there is nobody to challenge.
+func (b *builder) challenges() *corev3.Metadata {
+	v := b.options.Values
+	if v == nil || v.Set == nil || v.Set.Authentication == nil {
+		return nil
+	}
+	var metadata, scope string
+	if v.ResourceMetadata != "" {
+		metadata = `resource_metadata="` + v.ResourceMetadata + `"`
+	}
+	if len(v.Scopes) > 0 {
+		scope = `scope="` + strings.Join(v.Scopes, " ") + `"`
+	}
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{wire.MetadataNamespace: {Fields: map[string]*structpb.Value{
+		challengeMissing: structpb.NewStringValue(challenge(metadata, scope)),
+		challengeRefused: structpb.NewStringValue(challenge(`error="invalid_token"`, metadata, scope)),
+		challengeScope:   structpb.NewStringValue(challenge(`error="insufficient_scope"`, scope, metadata)),
+	}}}}
+}
+
+func challenge(params ...string) string {
+	given := make([]string, 0, len(params))
+	for _, p := range params {
+		if p != "" {
+			given = append(given, p)
+		}
+	}
+	return strings.TrimSpace("Bearer " + strings.Join(given, ", "))
+}
