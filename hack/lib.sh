@@ -70,10 +70,11 @@ install_npm() {
   publish "$STAGE" "$NPM_DIR"
 }
 
-# npm_command NAME SCRIPT: prints the path of a command that runs the SCRIPT of an installed package with a Node that fits.
+# npm_command NAME SCRIPT [LEAST]: prints the path of a command that runs the SCRIPT of an installed package with a Node that
+# fits, which is at least LEAST.
 npm_command() {
   local node
-  node=$("$HACK_DIR/node.sh")
+  node=$("$HACK_DIR/node.sh" "${@:3}")
   install_npm "$1"
   local command=$NPM_DIR/$1
   # Written on every run, since the Node that fits may be another one by now.

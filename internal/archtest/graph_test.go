@@ -40,6 +40,8 @@ func rules() []rule {
 		{reason: "the model is built from what others learn; it opens no connection", from: []string{"internal/catalog", "internal/session"}, never: in("broker", "router", "upstream", "relay")},
 		{reason: "the model and the sessions know no HTTP", from: []string{"internal/catalog", "internal/session"}, never: []string{"net/http"}, direct: true},
 		{reason: "the router is pure: it opens no connection", from: []string{"internal/router", "internal/relay"}, never: in("upstream", "broker", "xds")},
+		{reason: "who calls does not depend on what is called", from: []string{"internal/authn"}, never: in("broker", "router", "xds", "extproc", "upstream", "session", "relay", "catalog", "config")},
+		{reason: "tokens are got without knowing for whose calls", from: []string{"internal/credential"}, never: in("upstream", "broker", "router", "session", "catalog", "xds")},
 		{reason: "workers do not know who asks", from: []string{"internal/upstream"}, never: in("broker", "router", "session", "relay", "xds")},
 		{reason: "what Envoy is told does not depend on routing decisions", from: []string{"internal/xds"}, never: in("router", "broker", "session", "upstream", "extproc")},
 		{
@@ -47,7 +49,9 @@ func rules() []rule {
 			never: []string{"github.com/envoyproxy/go-control-plane"}, direct: true,
 		},
 		{reason: "an SDK's typed layers lose bytes", from: []string{"internal/", "cmd/"}, never: []string{"github.com/mark3labs/mcp-go", "github.com/modelcontextprotocol/go-sdk"}},
-		{reason: "Kubernetes adds convenience: nothing here needs it", from: []string{"internal/", "cmd/"}, except: []string{"internal/controller", "internal/kubesource"}, never: []string{"k8s.io/", "sigs.k8s.io/"}, direct: true},
+		{reason: "Kubernetes adds convenience: nothing here needs it", from: []string{"internal/", "cmd/"}, except: []string{"internal/controller", "internal/kubesource", "internal/translator", "internal/k8stest"}, never: []string{"k8s.io/", "sigs.k8s.io/"}, direct: true},
+		{reason: "translation is pure: objects in, configuration and statuses out", from: []string{"internal/translator"}, never: append(in("broker", "router", "upstream", "xds", "session"), "k8s.io/client-go", "sigs.k8s.io/controller-runtime")},
+		{reason: "the Kubernetes API is for every program that wants to use it: it brings nothing along", from: []string{"api/"}, never: []string{module + "internal/", "k8s.io/client-go", "sigs.k8s.io/controller-runtime"}},
 		{reason: "only the composition root composes", from: []string{"internal/"}, except: []string{"internal/app"}, never: in("app")},
 		{reason: "tests' tools stay in tests", from: []string{"internal/", "cmd/", "examples/"}, never: []string{"github.com/stretchr/testify", "github.com/google/go-cmp"}},
 	}
