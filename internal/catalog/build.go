@@ -28,6 +28,8 @@ type Input struct {
 	Cluster func(*config.Server) string
 	// Programmed tells whether Envoy can route to a cluster; nil means that it always can.
 	Programmed func(cluster string) bool
+	// HasToken tells whether Envoy has the token of a server whose credential is config.ClientCredentials; nil means that it has none.
+	HasToken func(*config.Server) bool
 }
 
 // Build makes a snapshot. It never fails: what cannot be shown is left out and reported.
@@ -59,6 +61,8 @@ func (b *builder) server(cfg *config.Server) {
 	if b.in.Programmed != nil {
 		s.Programmed = b.in.Programmed(s.Cluster)
 	}
+	s.PerCaller = cfg.Credential.PerCaller()
+	s.Carried = b.carried(cfg)
 	if !cfg.Enabled {
 		s.State = State{Health: HealthDisabled, Since: s.State.Since}
 	}
@@ -85,6 +89,20 @@ func (b *builder) server(cfg *config.Server) {
 	}
 }
 
+func (b *builder) carried(cfg *config.Server) bool {
+	if cfg.Credential == nil {
+		return false
+	}
+	switch cfg.Credential.Kind {
+	case config.TokenExchange:
+		return true
+	case config.ClientCredentials:
+		return b.in.HasToken == nil || !b.in.HasToken(cfg)
+	default:
+		return false
+	}
+}
+
 func (b *builder) features(s *Server) {
 	f := &b.snap.features
 	f.Prompts = f.Prompts || s.Offers("prompts")
@@ -92,12 +110,19 @@ func (b *builder) features(s *Server) {
 	f.Subscribe = f.Subscribe || s.caps.subscribe
 	f.Completions = f.Completions || s.Offers("completions")
 	f.Logging = f.Logging || s.Offers("logging")
-	if text := strings.TrimSpace(s.State.Listing.Instructions); text != "" {
-		if f.Instructions != "" {
-			f.Instructions += "\n\n"
-		}
-		f.Instructions += "# " + s.Name + "\n\n" + text
+	f.Instructions = addInstructions(f.Instructions, s)
+}
+
+// addInstructions puts what a server tells of its use behind that of others.
+func addInstructions(others string, s *Server) string {
+	text := strings.TrimSpace(s.State.Listing.Instructions)
+	if text == "" {
+		return others
 	}
+	if others != "" {
+		others += "\n\n"
+	}
+	return others + "# " + s.Name + "\n\n" + text
 }
 
 // item adds one definition, unless its public name is taken.
@@ -249,14 +274,27 @@ func Fingerprint(cfg *config.Server) string {
 	for _, hd := range cfg.Headers {
 		put(hd.Name, hd.Value)
 	}
-	if c := cfg.Credential; c != nil {
-		value := c.HeaderValue()
-		put(c.Header, value.Reveal())
-	}
+	putCredential(put, cfg.Credential)
 	if t := cfg.TLS; t != nil {
 		put(t.ServerName, string(t.CA))
 	}
 	return fmt.Sprintf("%x", h.Sum(nil)[:6])
+}
+
+// putCredential leaves out what is fetched: a token that is renewed makes no other server of it.
+func putCredential(put func(parts ...string), c *config.Credential) {
+	if c == nil {
+		return
+	}
+	value := c.HeaderValue()
+	put(c.Header, value.Reveal())
+	if c.Kind != config.StaticCredential {
+		put("kind", strconv.Itoa(int(c.Kind)))
+	}
+	if o := c.Client; o != nil {
+		put(o.TokenURL, o.Issuer, o.ID, o.Secret.Reveal(), o.Audience, o.Resource)
+		put(o.Scopes...)
+	}
 }
 
 type capabilities struct {

@@ -68,8 +68,23 @@ type State struct {
 	Health    Health
 	Listing   *Listing
 	LastError string
-	Since     time.Time
+	// Cause is what kind of trouble LastError tells of.
+	Cause Cause
+	Since time.Time
 }
+
+// Cause is a kind of trouble with a server.
+type Cause string
+
+// The kinds of trouble.
+const (
+	// CauseUnreachable is no connection, or no answer in time.
+	CauseUnreachable Cause = "unreachable"
+	// CauseUnauthorized is a credential that is refused, lacking or cannot be had.
+	CauseUnauthorized Cause = "unauthorized"
+	// CauseProtocol is an answer that does not speak MCP as it should.
+	CauseProtocol Cause = "protocol"
+)
 
 // Server is one configured server as the router and the broker need it.
 type Server struct {
@@ -86,7 +101,11 @@ type Server struct {
 	State     State
 	// Programmed tells whether Envoy can route to it. Items of a server that is not are not offered.
 	Programmed bool
-	caps       capabilities
+	// PerCaller tells that what reaches the server carries a token of the caller's, so that a backend session is that caller's alone.
+	PerCaller bool
+	// Carried tells that the broker makes all calls, because Envoy does not have the token for them.
+	Carried bool
+	caps    capabilities
 }
 
 // Sessions tells whether the server keeps sessions, so that a call needs one opened first.

@@ -63,6 +63,17 @@ func (s *Snapshot) Page(kind Kind, after string, limit int) (definitions []byte,
 	return l.joined[l.starts[from]:end:end], last
 }
 
+// Instructions are what those servers that f accepts tell of their use. For all servers they are in the snapshot's features.
+func (s *Snapshot) Instructions(f func(*Server) bool) string {
+	out := ""
+	for _, server := range s.servers {
+		if server.State.Listing != nil && server.Programmed && f(server) {
+			out = addInstructions(out, server)
+		}
+	}
+	return out
+}
+
 // FindResource finds who owns a resource: by its exact URI, else by the first template, in order, that it fits.
 func (s *Snapshot) FindResource(uri string) *Item {
 	if it := s.lists[Resource].byName[uri]; it != nil {

@@ -29,6 +29,7 @@ func compile(r *report, env Env, file File) *Config {
 		c.name(spec.Name, field, owners)
 		config.Servers = append(config.Servers, c.server(spec, field))
 	}
+	config.VirtualServers = c.virtualServers(file, owners)
 	return config
 }
 

@@ -17,6 +17,8 @@ const DefaultPath = "/mcp"
 type Config struct {
 	// Servers stand in the order of the file, which decides who keeps a name that two would give.
 	Servers []Server
+	// VirtualServers stand in the order of the file. No two have one path.
+	VirtualServers []VirtualServer
 }
 
 // Server is one MCP server behind the gateway, with every default filled in.
@@ -59,17 +61,59 @@ type Header struct {
 	Value string
 }
 
+// CredentialKind tells where a server's credential comes from.
+type CredentialKind uint8
+
+// The kinds of credentials.
+const (
+	// StaticCredential is one value, for all callers and for good.
+	StaticCredential CredentialKind = iota
+	// ClientCredentials is a token that the gateway gets for itself, for all callers (RFC 6749, section 4.4).
+	ClientCredentials
+	// TokenExchange is a token that each caller's own token is exchanged for (RFC 8693).
+	TokenExchange
+	// ClientToken is each caller's own token.
+	ClientToken
+)
+
 // Credential is what a server gets in one request header, and where it was found.
 type Credential struct {
+	Kind CredentialKind
 	// Header is in lower case.
 	Header string
 	// Prefix stands before the value, with its trailing space, as in "Bearer ".
 	Prefix string
-	// Value is empty when the server is disabled.
+	// Value is empty when the server is disabled, and always where the kind is not static.
 	Value Secret
 	// Env or File, whichever is set, names the source; File is resolved against the configuration file's folder.
 	Env  string
 	File string
+	// Client is set for ClientCredentials and TokenExchange.
+	Client *OAuthClient
+	// Discovery is what the server's lists are read with where calls carry a token of the caller's, and nil where the kind's own way is used:
+	// the client's own token for TokenExchange, none for ClientToken. It is static.
+	Discovery *Credential
+}
+
+// OAuthClient is what the gateway is to an authorization server, and what it asks it for.
+type OAuthClient struct {
+	// TokenURL is where tokens are had. It is empty where Issuer is given, whose metadata name it.
+	TokenURL string
+	Issuer   string
+	ID       string
+	// Secret is empty when the server is disabled.
+	Secret Secret
+	// SecretEnv or SecretFile names the source.
+	SecretEnv  string
+	SecretFile string
+	Scopes     []string
+	Audience   string
+	Resource   string
+}
+
+// PerCaller tells whether the server's calls carry a token that belongs to the caller.
+func (c *Credential) PerCaller() bool {
+	return c != nil && (c.Kind == TokenExchange || c.Kind == ClientToken)
 }
 
 // TLS tells how a server's certificate is verified. There is no way to leave that out.
@@ -105,11 +149,11 @@ func (c *Credential) HeaderValue() Secret {
 	return NewSecret(c.Prefix + c.Value.Reveal())
 }
 
-// Equal tells whether both mean the same: the same servers in the same order, with the same credentials and certificates.
+// Equal tells whether both mean the same: the same servers in the same order, with the same credentials and certificates, and the same virtual servers.
 func (c *Config) Equal(other *Config) bool {
 	if c == nil || other == nil {
 		return c == other
 	}
 	// Two readings of one file are built by one function, so that nil and empty never stand for the same thing; and a new field cannot be forgotten here.
-	return reflect.DeepEqual(c.Servers, other.Servers)
+	return reflect.DeepEqual(c, other)
 }

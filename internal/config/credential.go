@@ -11,39 +11,82 @@ const (
 	maxCredentialPrefix = 256
 )
 
-// credential checks where the credential is to come from and, for a server that will be called, fetches it.
+// credential checks where the credential is to come from and, for a server that will be called, fetches what can be fetched here.
 func (c *compiler) credential(spec CredentialSpec, enabled bool, field string) *Credential {
-	cred := &Credential{
-		Header: "authorization",
-		Value:  NewSecret(""),
-		Env:    spec.Env,
-		File:   c.resolve(spec.File),
+	if c.oneOf(field, credentialKinds(spec), "needs one of env (an environment variable), file (a path), clientCredentials, tokenExchange and clientToken to say where the credential is",
+		"env", "file", "clientCredentials", "tokenExchange", "clientToken") {
+		c.onlyOf(field, spec)
 	}
+	cred := &Credential{Header: "authorization", Prefix: "Bearer ", Value: NewSecret("")}
+	switch {
+	case spec.ClientCredentials != nil:
+		cred.Kind = ClientCredentials
+		cred.Client = c.oauthClient(TokenExchangeSpec{
+			TokenURL: spec.ClientCredentials.TokenURL, Issuer: spec.ClientCredentials.Issuer,
+			ClientID: spec.ClientCredentials.ClientID, ClientSecret: spec.ClientCredentials.ClientSecret,
+			Scopes: spec.ClientCredentials.Scopes, Audience: spec.ClientCredentials.Audience,
+		}, enabled, child(field, "clientCredentials"))
+	case spec.TokenExchange != nil:
+		cred.Kind = TokenExchange
+		cred.Client = c.oauthClient(*spec.TokenExchange, enabled, child(field, "tokenExchange"))
+	case spec.ClientToken:
+		cred.Kind = ClientToken
+	default:
+		c.staticCredential(cred, spec, enabled, field)
+	}
+	if spec.Discovery != nil {
+		cred.Discovery = &Credential{Header: "authorization", Prefix: "Bearer "}
+		at := child(field, "discovery")
+		cred.Discovery.Value, cred.Discovery.Env, cred.Discovery.File = c.secret(*spec.Discovery, enabled, at)
+	}
+	return cred
+}
+
+// staticCredential is one that stands in the environment or in a file.
+func (c *compiler) staticCredential(cred *Credential, spec CredentialSpec, enabled bool, field string) {
 	if spec.Header != "" {
 		cred.Header = strings.ToLower(spec.Header)
 		if problem := headerNameProblem(cred.Header); problem != "" {
 			c.field(child(field, "header"), "%q %s", spec.Header, problem)
 		}
 	}
-	if cred.Header == "authorization" {
-		cred.Prefix = "Bearer "
+	if cred.Header != "authorization" {
+		cred.Prefix = ""
 	}
 	if spec.Prefix != nil {
 		cred.Prefix = *spec.Prefix
 		c.credentialPrefix(cred.Prefix, child(field, "prefix"))
 	}
-	envField, fileField := child(field, "env"), child(field, "file")
-	switch {
-	case spec.Env != "" && spec.File != "":
-		c.field(field, "has env and file; give one of them")
-	case spec.Env != "":
-		cred.Value = c.credentialFromEnv(spec.Env, enabled, envField)
-	case spec.File != "":
-		cred.Value = c.credentialFromFile(cred.File, enabled, fileField)
-	case !c.spoilt[envField] && !c.spoilt[fileField]:
-		c.field(field, "needs env (an environment variable) or file (a path) to say where the credential is")
+	cred.Env, cred.File = spec.Env, c.resolve(spec.File)
+	if spec.Env == "" || spec.File == "" {
+		cred.Value = c.secretValue(cred.Env, cred.File, enabled, field)
 	}
-	return cred
+}
+
+// secret finds one secret value, and says where.
+func (c *compiler) secret(spec SecretSpec, enabled bool, field string) (value Secret, env, file string) {
+	given := []string{}
+	if spec.Env != "" {
+		given = append(given, "env")
+	}
+	if spec.File != "" {
+		given = append(given, "file")
+	}
+	env, file = spec.Env, c.resolve(spec.File)
+	if !c.oneOf(field, given, "needs env (an environment variable) or file (a path) to say where the secret is", "env", "file") {
+		return NewSecret(""), env, file
+	}
+	return c.secretValue(env, file, enabled, field), env, file
+}
+
+func (c *compiler) secretValue(env, file string, enabled bool, field string) Secret {
+	switch {
+	case env != "":
+		return c.credentialFromEnv(env, enabled, child(field, "env"))
+	case file != "":
+		return c.credentialFromFile(file, enabled, child(field, "file"))
+	}
+	return NewSecret("")
 }
 
 // credentialPrefix allows the one thing that a whole value may not have: a space at its end.

@@ -19,7 +19,7 @@ func TestReferenceDescribesExactlyTheKeys(t *testing.T) {
 	text, err := os.ReadFile(reference)
 	require.NoError(t, err)
 	var documented []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `(servers[^`]*)` \\| (.*) \\|$").FindAllStringSubmatch(string(text), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `((?:servers|virtualServers)[^`]*)` \\| (.*) \\|$").FindAllStringSubmatch(string(text), -1) {
 		documented = append(documented, row[1])
 		cells := strings.Split(row[2], " | ")
 		assert.Len(t, cells, 3, "%s: type, default and meaning", row[1])
@@ -91,9 +91,13 @@ func TestReferenceTellsTheLimits(t *testing.T) {
 	assert.Contains(t, row("servers[].timeout"), fmt.Sprintf("`%ds`", DefaultTimeout/time.Second))
 	assert.Contains(t, row("servers[].path"), "`"+DefaultPath+"`")
 	assert.Contains(t, string(text), fmt.Sprintf("still for %d ms", defaultDebounce/time.Millisecond))
-	assert.Contains(t, string(text), fmt.Sprintf("still for %d ms", emptyFactor*defaultDebounce/time.Millisecond))
+	assert.Contains(t, string(text), fmt.Sprintf("still for %d ms", drasticFactor*defaultDebounce/time.Millisecond))
 	assert.Contains(t, row("servers[].toolPrefix"), fmt.Sprintf("at most %d", maxToolPrefix))
 	assert.Contains(t, row("servers[].path"), fmt.Sprintf("at most %d", maxPath))
+	assert.Contains(t, row("virtualServers[].tools"), fmt.Sprintf("At most %d", maxPatterns))
+	assert.Contains(t, row("virtualServers[].servers"), fmt.Sprintf("At most %d", maxChosenServers))
+	assert.Contains(t, row("virtualServers[].description"), fmt.Sprintf("At most %d", maxDescription))
+	assert.Contains(t, string(text), fmt.Sprintf("at most %d bytes", maxPattern))
 	assert.Contains(t, row("servers[].credential.prefix"), fmt.Sprintf("At most %d", maxCredentialPrefix))
 	assert.Contains(t, string(text), fmt.Sprintf("1 byte to %d KiB, is UTF-8", maxCredential>>10))
 	assert.Contains(t, string(text), fmt.Sprintf("1 byte to %d KiB, no control", maxHeaderValue>>10))

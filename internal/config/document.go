@@ -6,7 +6,18 @@ import "time"
 //
 // Every key of the file is a yaml tag here, and the decoder refuses all others. docs/reference/configuration.md describes them.
 type File struct {
-	Servers []ServerSpec `yaml:"servers"`
+	Servers        []ServerSpec        `yaml:"servers"`
+	VirtualServers []VirtualServerSpec `yaml:"virtualServers,omitempty"`
+}
+
+// VirtualServerSpec is one entry of virtualServers. It has everything that any of its lists chooses.
+type VirtualServerSpec struct {
+	Name        string   `yaml:"name"`
+	Description string   `yaml:"description,omitempty"`
+	Tools       []string `yaml:"tools,omitempty"`
+	Prompts     []string `yaml:"prompts,omitempty"`
+	Resources   []string `yaml:"resources,omitempty"`
+	Servers     []string `yaml:"servers,omitempty"`
 }
 
 // ServerSpec is one entry of servers.
@@ -25,12 +36,45 @@ type ServerSpec struct {
 	Tools      map[string]ToolSpec `yaml:"tools,omitempty"`
 }
 
-// CredentialSpec names where a server's credential is found. There is no key for the credential itself.
+// CredentialSpec names where a server's credential is found: a static one by env or file, any other by the key of its kind. There is no key for
+// the credential itself.
 type CredentialSpec struct {
 	Header string  `yaml:"header,omitempty"`
 	Prefix *string `yaml:"prefix,omitempty"`
 	Env    string  `yaml:"env,omitempty"`
 	File   string  `yaml:"file,omitempty"`
+
+	ClientCredentials *ClientCredentialsSpec `yaml:"clientCredentials,omitempty"`
+	TokenExchange     *TokenExchangeSpec     `yaml:"tokenExchange,omitempty"`
+	ClientToken       bool                   `yaml:"clientToken,omitempty"`
+	Discovery         *SecretSpec            `yaml:"discovery,omitempty"`
+}
+
+// SecretSpec names where one secret value is found.
+type SecretSpec struct {
+	Env  string `yaml:"env,omitempty"`
+	File string `yaml:"file,omitempty"`
+}
+
+// ClientCredentialsSpec is about the token that the gateway gets for itself.
+type ClientCredentialsSpec struct {
+	TokenURL     string     `yaml:"tokenURL,omitempty"`
+	Issuer       string     `yaml:"issuer,omitempty"`
+	ClientID     string     `yaml:"clientID"`
+	ClientSecret SecretSpec `yaml:"clientSecret"`
+	Scopes       []string   `yaml:"scopes,omitempty"`
+	Audience     string     `yaml:"audience,omitempty"`
+}
+
+// TokenExchangeSpec is about the token that the gateway gets for a caller.
+type TokenExchangeSpec struct {
+	TokenURL     string     `yaml:"tokenURL,omitempty"`
+	Issuer       string     `yaml:"issuer,omitempty"`
+	ClientID     string     `yaml:"clientID"`
+	ClientSecret SecretSpec `yaml:"clientSecret"`
+	Scopes       []string   `yaml:"scopes,omitempty"`
+	Audience     string     `yaml:"audience,omitempty"`
+	Resource     string     `yaml:"resource,omitempty"`
 }
 
 // TLSSpec is about the certificate of an https server.

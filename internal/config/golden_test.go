@@ -38,6 +38,7 @@ func world(t testing.TB) *memory {
 	m.vars = map[string]string{
 		"WEATHER_TOKEN": "weather-token",
 		"TIME_TOKEN":    "time-token",
+		"CLIENT_SECRET": "client-secret",
 		"EMPTY":         "",
 		"MULTILINE":     "hunter2-abc\nhunter2-abc",
 	}
@@ -111,7 +112,7 @@ type rendered struct {
 	ToolPrefix   string            `yaml:"toolPrefix"`
 	URIPrefix    bool              `yaml:"uriPrefix"`
 	Headers      []Header          `yaml:"headers,omitempty"`
-	Credential   map[string]string `yaml:"credential,omitempty"`
+	Credential   map[string]any    `yaml:"credential,omitempty"`
 	Timeout      time.Duration     `yaml:"timeout"`
 	ToolTimeouts map[string]string `yaml:"toolTimeouts,omitempty"`
 	TLS          map[string]string `yaml:"tls,omitempty"`
@@ -128,7 +129,7 @@ func render(t *testing.T, config *Config) string {
 			ToolPrefix: s.ToolPrefix, URIPrefix: s.URIPrefix, Headers: s.Headers, Timeout: s.Timeout,
 		}
 		if c := s.Credential; c != nil {
-			r.Credential = map[string]string{"header": c.Header, "value": c.HeaderValue().Reveal(), "env": c.Env, "file": c.File}
+			r.Credential = renderCredential(c)
 		}
 		if s.TLS != nil {
 			r.TLS = map[string]string{"serverName": s.TLS.ServerName, "caFile": s.TLS.CAFile, "ca": string(s.TLS.CA)}
@@ -141,7 +142,43 @@ func render(t *testing.T, config *Config) string {
 		}
 		list = append(list, r)
 	}
-	out, err := yaml.Marshal(map[string]any{"servers": list})
+	whole := map[string]any{"servers": list}
+	if len(config.VirtualServers) > 0 {
+		whole["virtualServers"] = renderVirtual(config)
+	}
+	out, err := yaml.Marshal(whole)
 	require.NoError(t, err)
 	return string(out)
+}
+
+func renderVirtual(config *Config) []map[string]any {
+	var list []map[string]any
+	for i := range config.VirtualServers {
+		v := &config.VirtualServers[i]
+		list = append(list, map[string]any{
+			"name": v.Name, "segment": v.Segment(), "description": v.Description,
+			"tools": v.Tools, "prompts": v.Prompts, "resources": v.Resources, "servers": v.Servers,
+		})
+	}
+	return list
+}
+
+func renderCredential(c *Credential) map[string]any {
+	out := map[string]any{"header": c.Header, "value": c.HeaderValue().Reveal(), "env": c.Env, "file": c.File}
+	if c.Kind != StaticCredential {
+		out = map[string]any{
+			"kind": map[CredentialKind]string{ClientCredentials: "clientCredentials", TokenExchange: "tokenExchange", ClientToken: "clientToken"}[c.Kind],
+			"sent": c.Header + ": " + c.HeaderValue().Reveal() + "<token>",
+		}
+	}
+	if o := c.Client; o != nil {
+		out["client"] = map[string]any{
+			"tokenURL": o.TokenURL, "issuer": o.Issuer, "id": o.ID, "secret": o.Secret.Reveal(), "secretEnv": o.SecretEnv, "secretFile": o.SecretFile,
+			"scopes": o.Scopes, "audience": o.Audience, "resource": o.Resource,
+		}
+	}
+	if c.Discovery != nil {
+		out["discovery"] = renderCredential(c.Discovery)
+	}
+	return out
 }

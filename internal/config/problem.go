@@ -126,3 +126,6 @@ func child(parent, key string) string {
 		return parent + "." + key
 	}
 }
+
+// index is the name of a list's entry.
+func index(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }

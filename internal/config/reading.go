@@ -2,9 +2,9 @@ package config
 
 import "crypto/sha256"
 
-// reading is one attempt to read the configuration, with everything that its outcome depends on.
-type reading struct {
-	config *Config
+// reading is one attempt to read a file, with everything that its outcome depends on.
+type reading[T any] struct {
+	value  T
 	err    error
 	inputs map[input]digest
 }
@@ -18,15 +18,15 @@ type input struct {
 // digest stands for what an input was: its content or, behind a zero byte that no useful content starts with, why it had none.
 type digest [sha256.Size]byte
 
-func read(path string, env Env) *reading {
+func read[T any](path string, env Env, load func(string, Env) (T, error)) *reading[T] {
 	rec := &recorder{env: env, inputs: map[input]digest{}, contents: map[string]content{}}
-	r := &reading{inputs: rec.inputs}
-	r.config, r.err = Load(path, rec)
+	r := &reading[T]{inputs: rec.inputs}
+	r.value, r.err = load(path, rec)
 	return r
 }
 
 // holds tells whether a reading now would see the same.
-func (r *reading) holds(env Env) bool {
+func (r *reading[T]) holds(env Env) bool {
 	for in, was := range r.inputs {
 		if in.file && digestFile(env.ReadFile(in.name)) != was || !in.file && digestVariable(env.LookupEnv(in.name)) != was {
 			return false
@@ -35,7 +35,7 @@ func (r *reading) holds(env Env) bool {
 	return true
 }
 
-func (r *reading) files() []string {
+func (r *reading[T]) files() []string {
 	var names []string
 	for in := range r.inputs {
 		if in.file {

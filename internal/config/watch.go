@@ -10,33 +10,35 @@ const (
 	defaultDebounce = 100 * time.Millisecond
 	defaultPoll     = 500 * time.Millisecond
 
-	// emptyFactor is how much longer than anything else a file must hold still that would remove every server. Such a file is far
-	// more often one that is being written than one that is meant.
-	emptyFactor = 5
+	// drasticFactor is how much longer than anything else a drastic content must hold still.
+	drasticFactor = 5
 )
 
-// WatchOptions tells [Watch] whom to tell. The callbacks come from one goroutine, never two at a time; a nil one is not called.
-type WatchOptions struct {
+// WatchOptions tells [Watch] whom to tell.
+type WatchOptions = FileOptions[*Config]
+
+// FileOptions tells [WatchFile] whom to tell. The callbacks come from one goroutine, never two at a time; a nil one is not called.
+type FileOptions[T any] struct {
 	// Logger hears of trouble with watching itself; what becomes of the file goes to the callbacks.
 	Logger *slog.Logger
-	// Current is the configuration already in force, as [Load] gave it. Without it OnChange is called for the first good one.
-	Current *Config
+	// Current is the content already in force, as it was loaded. Without it OnChange is called for the first good one.
+	Current T
 
-	// OnChange gets every good configuration that differs from the one before.
-	OnChange func(*Config)
-	// OnError gets a bad one's problems, once for each content; the good configuration stays in force.
+	// OnChange gets every good content that differs from the one before.
+	OnChange func(T)
+	// OnError gets a bad one's problems, once for each content; the good one stays in force.
 	OnError func(error)
 	// OnRecover says that after OnError the file means again what is in force. If it means anything else, OnChange says so instead.
 	OnRecover func()
 
 	// Debounce is how long a new content must hold still before it counts; by default 100ms, and always five times as long for a
-	// content that removes all servers.
+	// drastic one.
 	Debounce time.Duration
 	// Poll is how often the content is compared without any event; by default 500ms. It finds what a file system does not announce.
 	Poll time.Duration
 }
 
-func (o WatchOptions) withDefaults() WatchOptions {
+func (o FileOptions[T]) withDefaults() FileOptions[T] {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -49,31 +51,58 @@ func (o WatchOptions) withDefaults() WatchOptions {
 	return o
 }
 
-// Watch reads the file at path again whenever it or something that it refers to changes, until ctx is done. It compares contents: an event
-// without a difference in meaning calls nobody.
+// FileKind is a kind of file that can be watched.
+type FileKind[T any] struct {
+	// Load reads the file, and whatever it refers to, by env and by nothing else.
+	Load func(path string, env Env) (T, error)
+	// Equal tells whether two contents mean the same. The first good one of a watch is compared with the zero T.
+	Equal func(a, b T) bool
+	// Drastic tells of a content that takes so much away that it is far more often a file that is being written than one that is meant.
+	Drastic func(good, next T) bool
+}
+
+// configFile is the gateway's configuration. What removes every server, or every virtual server, is drastic.
+func configFile() FileKind[*Config] {
+	return FileKind[*Config]{
+		Load:  Load,
+		Equal: (*Config).Equal,
+		Drastic: func(good, next *Config) bool {
+			return good != nil && (len(good.Servers) > 0 && len(next.Servers) == 0 || len(good.VirtualServers) > 0 && len(next.VirtualServers) == 0)
+		},
+	}
+}
+
+// Watch reads the configuration at path again whenever it or something that it refers to changes, until ctx is done.
 func Watch(ctx context.Context, path string, env Env, opts WatchOptions) {
+	WatchFile(ctx, path, env, configFile(), opts)
+}
+
+// WatchFile reads the file at path again whenever it or something that it refers to changes, until ctx is done. It compares contents: an
+// event without a difference in meaning calls nobody.
+func WatchFile[T any](ctx context.Context, path string, env Env, kind FileKind[T], opts FileOptions[T]) {
 	opts = opts.withDefaults()
 	announced := announceFolders(opts.Logger)
 	defer announced.close()
-	w := &watcher{path: path, env: env, opts: opts, good: opts.Current}
+	w := &watcher[T]{path: path, env: env, kind: kind, opts: opts, good: opts.Current}
 	w.run(ctx, announced)
 }
 
 // watcher decides what the readings of one file amount to.
-type watcher struct {
+type watcher[T any] struct {
 	path string
 	env  Env
-	opts WatchOptions
+	kind FileKind[T]
+	opts FileOptions[T]
 
-	good    *Config  // in force
-	settled *reading // the last one that counted, good or bad
-	failing bool     // it was bad
+	good    T           // in force
+	settled *reading[T] // the last one that counted, good or bad
+	failing bool        // it was bad
 
-	pending *reading // differs from settled and must still prove to be more than a moment of writing
+	pending *reading[T] // differs from settled and must still prove to be more than a moment of writing
 	since   time.Time
 }
 
-func (w *watcher) run(ctx context.Context, announced *folders) {
+func (w *watcher[T]) run(ctx context.Context, announced *folders) {
 	poll := time.NewTicker(w.opts.Poll)
 	defer poll.Stop()
 	look := time.NewTimer(0)
@@ -107,7 +136,7 @@ func (w *watcher) run(ctx context.Context, announced *folders) {
 }
 
 // check compares the world with the last reading and returns when to look again, or 0 when there is nothing to wait for.
-func (w *watcher) check() time.Duration {
+func (w *watcher[T]) check() time.Duration {
 	if w.pending != nil && w.pending.holds(w.env) {
 		if left := w.patience() - time.Since(w.since); left > 0 {
 			return left
@@ -119,21 +148,20 @@ func (w *watcher) check() time.Duration {
 	if w.settled != nil && w.settled.holds(w.env) {
 		return 0
 	}
-	w.pending = read(w.path, w.env)
+	w.pending = read(w.path, w.env, w.kind.Load)
 	w.since = time.Now()
 	return w.patience()
 }
 
-func (w *watcher) patience() time.Duration {
-	removesAll := w.pending.err == nil && len(w.pending.config.Servers) == 0
-	if removesAll && w.good != nil && len(w.good.Servers) > 0 {
-		return emptyFactor * w.opts.Debounce
+func (w *watcher[T]) patience() time.Duration {
+	if w.pending.err == nil && w.kind.Drastic != nil && w.kind.Drastic(w.good, w.pending.value) {
+		return drasticFactor * w.opts.Debounce
 	}
 	return w.opts.Debounce
 }
 
 // settle makes the pending reading count and says so if anything follows from it.
-func (w *watcher) settle() {
+func (w *watcher[T]) settle() {
 	r, failed := w.pending, w.failing
 	w.settled, w.pending, w.failing = r, nil, r.err != nil
 	switch {
@@ -141,10 +169,10 @@ func (w *watcher) settle() {
 		if w.opts.OnError != nil {
 			w.opts.OnError(r.err)
 		}
-	case !r.config.Equal(w.good):
-		w.good = r.config
+	case !w.kind.Equal(r.value, w.good):
+		w.good = r.value
 		if w.opts.OnChange != nil {
-			w.opts.OnChange(r.config)
+			w.opts.OnChange(r.value)
 		}
 	case failed:
 		if w.opts.OnRecover != nil {
@@ -154,7 +182,7 @@ func (w *watcher) settle() {
 }
 
 // files are those that the newest reading depends on.
-func (w *watcher) files() []string {
+func (w *watcher[T]) files() []string {
 	if w.pending != nil {
 		return w.pending.files()
 	}

@@ -45,7 +45,7 @@ func listen(t *testing.T, path, by string) <-chan heard {
 	go func() {
 		defer close(done)
 		if by == "comparison" {
-			w := &watcher{path: path, env: OS(), opts: opts, good: current}
+			w := &watcher[*Config]{kind: configFile(), path: path, env: OS(), opts: opts, good: current}
 			w.run(ctx, &folders{})
 			return
 		}

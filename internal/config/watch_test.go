@@ -82,7 +82,7 @@ func playAt(t *testing.T, poll time.Duration, env *memory, current *Config, scri
 	ctx, cancel := context.WithCancel(t.Context())
 	opts := s.options(current)
 	opts.Poll = poll
-	w := &watcher{path: watched, env: env, opts: opts.withDefaults(), good: current}
+	w := &watcher[*Config]{kind: configFile(), path: watched, env: env, opts: opts.withDefaults(), good: current}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -233,13 +233,13 @@ func TestWatchWaitsLongerBeforeAllServersGo(t *testing.T) {
 	for _, content := range []string{"", "# only a remark", "servers: []"} {
 		play(t, servers("a"), func(s scene) {
 			s.write(watched, content)
-			s.pass(emptyFactor*defaultDebounce - time.Millisecond)
+			s.pass(drasticFactor*defaultDebounce - time.Millisecond)
 			s.write(watched, servers("a"))
 			s.pass(time.Minute)
 			s.expect()
 
 			s.write(watched, content)
-			s.pass(defaultPoll + emptyFactor*defaultDebounce)
+			s.pass(defaultPoll + drasticFactor*defaultDebounce)
 			s.expect("change: ")
 			s.write(watched, servers("a"))
 			s.pass(time.Second)
@@ -314,9 +314,9 @@ func TestOneReadingSeesOneStateOfAFile(t *testing.T) {
 	env := newMemory(map[string]string{watched: "servers:\n" +
 		"  - {name: a, url: 'http://a', credential: {file: token}}\n" +
 		"  - {name: b, url: 'http://b', credential: {file: token}}\n"})
-	r := read(watched, &flicker{memory: env})
+	r := read(watched, &flicker{memory: env}, Load)
 	require.NoError(t, r.err)
-	assert.True(t, r.config.Servers[0].Credential.Value.Equal(r.config.Servers[1].Credential.Value))
+	assert.True(t, r.value.Servers[0].Credential.Value.Equal(r.value.Servers[1].Credential.Value))
 }
 
 // flicker gives every reader another content of the token.
@@ -337,7 +337,7 @@ func TestWatchNeedsNoCallbacks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := newMemory(map[string]string{watched: servers("a")})
 		ctx, cancel := context.WithCancel(t.Context())
-		w := &watcher{path: watched, env: env, opts: WatchOptions{}.withDefaults()}
+		w := &watcher[*Config]{kind: configFile(), path: watched, env: env, opts: WatchOptions{}.withDefaults()}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)

@@ -57,6 +57,12 @@ func (a *answer) headers(h *extprocv3.HttpHeaders) error {
 	if local {
 		return a.only(responseHeaders(nil))
 	}
+	if a.status == http.StatusUnauthorized && a.p.opts.Unauthorized != nil {
+		a.p.opts.Unauthorized(a.call)
+	}
+	if a.call.Server.PerCaller && (a.status == http.StatusUnauthorized || a.status == http.StatusForbidden) {
+		return a.refusedCaller()
+	}
 	verdict, why := relay.Judge(a.status, contentType, encoding, h.EndOfStream)
 	switch verdict {
 	case relay.Forgotten:
@@ -97,6 +103,13 @@ func (a *answer) only(r *extprocv3.ProcessingResponse) error {
 // fail answers the client in the server's place.
 func (a *answer) fail(what string) error {
 	return a.only(failure(http.StatusBadGateway, a.error(what)))
+}
+
+// refusedCaller tells a client that it is its own token that the server does not accept.
+func (a *answer) refusedCaller() error {
+	e := a.error(fmt.Sprintf("did not accept this caller's token for the call (HTTP status %d)", a.status))
+	e.Code = http.StatusForbidden
+	return a.only(failure(http.StatusForbidden, e))
 }
 
 func (a *answer) eventStream() error {

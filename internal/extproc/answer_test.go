@@ -61,6 +61,30 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// TestUnauthorized: that a server takes no token any more is told to who has tokens, and where the token is the caller's own, to the caller.
+func TestUnauthorized(t *testing.T) {
+	for _, perCaller := range []bool{false, true} {
+		g := start(t)
+		g.snapshot.Server("weather").PerCaller = perCaller
+		g.open()
+		for _, status := range []string{"401", "403"} {
+			e := g.watched(hugeID, "write")
+			e.send(answerHeaders(false, status, "application/json"))
+			want := failure(502, hugeID, `server "weather" did not accept the gateway's own credential (HTTP status `+status+`)`)
+			if perCaller {
+				want = `reply 403 {"jsonrpc":"2.0","id":` + hugeID + `,"error":{"code":403,"message":"server \"weather\" did not accept this caller's token for the call (HTTP status ` + status + `)"}}`
+			}
+			assert.Equal(t, []string{want}, transcript(e.rest()))
+		}
+		assert.Equal(t, "weather", <-g.unauthorized)
+		assert.Empty(t, g.unauthorized, "403 is about the call, not about the token")
+		e := g.watched(hugeID, "write")
+		e.send(local(answerHeaders(false, "401", "application/json")))
+		assert.Equal(t, []string{"answer headers"}, transcript(e.rest()))
+		assert.Empty(t, g.unauthorized, "the refusal of a policy is not the server's")
+	}
+}
+
 // TestRefusals: many servers say in words, with status 400, that they have forgotten a session. What they say else passes if
 // it is an answer.
 func TestRefusals(t *testing.T) {

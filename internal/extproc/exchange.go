@@ -71,7 +71,11 @@ func (x *exchange) handle(msg *extprocv3.ProcessingRequest) error {
 
 func (x *exchange) requestHeaders(h *extprocv3.HttpHeaders) error {
 	for _, f := range h.GetHeaders().GetHeaders() {
-		x.req.Add(f.Key, value(f))
+		v := value(f)
+		x.req.Add(f.Key, v)
+		if x.p.opts.Token != nil && f.Key == "authorization" {
+			x.p.opts.Token(v)
+		}
 	}
 	if h.EndOfStream || !x.p.opts.Router.NeedsBody(&x.req) {
 		return x.decide(false)

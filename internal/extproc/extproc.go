@@ -39,8 +39,12 @@ type Options struct {
 	// Forgotten asks a call's server whether it has forgotten the session. It is called for a refusal that may mean so. If
 	// it is nil, the words of the refusal are taken for it.
 	Forgotten func(ctx context.Context, c *router.Call) bool
-	Logger    *slog.Logger
-	Observer  Observer
+	// Unauthorized is told of a call that its server refused with status 401, so that it did nothing. Nil means that nobody asks.
+	Unauthorized func(c *router.Call)
+	// Token is told of every Authorization header, before Envoy has verified it. It is called on the hot path; nil means that nobody asks.
+	Token    func(authorization string)
+	Logger   *slog.Logger
+	Observer Observer
 }
 
 // Processor is the ext_proc service.

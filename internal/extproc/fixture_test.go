@@ -45,7 +45,14 @@ const (
 type observer struct {
 	mu       sync.Mutex
 	outcomes []string
+	tokens   []string
 	faults   int
+}
+
+func (o *observer) token(authorization string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.tokens = append(o.tokens, authorization)
 }
 
 func (o *observer) Decided(outcome string, status int) {
@@ -77,7 +84,9 @@ type gateway struct {
 	session  *session.Session
 	snapshot *catalog.Snapshot
 	panics   atomic.Bool
-	replay   func(ctx context.Context, c *router.Call) (*http.Response, error)
+	// unauthorized are the servers of calls that were refused with status 401.
+	unauthorized chan string
+	replay       func(ctx context.Context, c *router.Call) (*http.Response, error)
 }
 
 const serverSession = "s-1"
@@ -89,7 +98,7 @@ func start(t testing.TB) *gateway {
 		json.RawMessage(`{"name":"read","annotations":{"readOnlyHint":true}}`), json.RawMessage(`{"name":"write"}`),
 	}
 	servers := []config.Server{{Name: "weather", Scheme: "http", Host: "127.0.0.1", Port: 1, Path: "/mcp", Hostname: "weather.example", Enabled: true, ToolPrefix: "w_"}}
-	g := &gateway{t: t, observer: &observer{}}
+	g := &gateway{t: t, observer: &observer{}, unauthorized: make(chan string, 8)}
 	g.snapshot = catalog.Build(catalog.Input{Servers: servers, States: map[string]catalog.State{"weather": {Health: catalog.HealthReady, Listing: listing}}})
 	sessions := session.NewRegistry(session.Options{Key: session.GenerateKey()})
 	var ok bool
@@ -103,8 +112,10 @@ func start(t testing.TB) *gateway {
 			}
 			return g.snapshot
 		}),
-		Replay: func(ctx context.Context, c *router.Call) (*http.Response, error) { return g.replay(ctx, c) },
-		Logger: slog.New(slog.DiscardHandler), Observer: g.observer,
+		Replay:       func(ctx context.Context, c *router.Call) (*http.Response, error) { return g.replay(ctx, c) },
+		Unauthorized: func(c *router.Call) { g.unauthorized <- c.Server.Name },
+		Token:        g.observer.token,
+		Logger:       slog.New(slog.DiscardHandler), Observer: g.observer,
 	})
 	l := bufconn.Listen(1 << 20)
 	srv := grpc.NewServer()
@@ -128,7 +139,8 @@ func start(t testing.TB) *gateway {
 
 // open records the backend session.
 func (g *gateway) open() {
-	be := session.Backend{ID: serverSession, Revision: "2025-11-25", Fingerprint: g.snapshot.Server("weather").Fingerprint}
+	weather := g.snapshot.Server("weather")
+	be := session.Backend{ID: serverSession, Revision: "2025-11-25", Fingerprint: g.session.BackendKey(weather.Fingerprint, weather.PerCaller, "")}
 	require.True(g.t, g.session.SetBackend("weather", be))
 }
 

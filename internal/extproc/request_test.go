@@ -207,6 +207,19 @@ func TestPanic(t *testing.T) {
 	g.watched("1", "read").leave()
 }
 
+// TestTokens: who keeps keys fresh hears of each token, from the one header that has it, before the request goes on.
+func TestTokens(t *testing.T) {
+	g := start(t)
+	for _, fields := range [][]string{{"authorization", "Bearer a.b.c"}, {"x-authorization", "Bearer x.y.z"}, {"authorization", "Bearer d.e.f"}} {
+		e := g.stream()
+		e.send(requestHeaders(true, append(fields, ":method", "GET", ":path", "/mcp")...))
+		_, err := e.stream.Recv()
+		require.NoError(t, err)
+		e.leave()
+	}
+	assert.Equal(t, []string{"Bearer a.b.c", "Bearer d.e.f"}, g.observer.tokens)
+}
+
 // TestPreflight: an answer to what Envoy never showed, such as the CORS filter's to a preflight, passes.
 func TestPreflight(t *testing.T) {
 	e := start(t).stream()

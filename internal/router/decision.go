@@ -31,6 +31,8 @@ type Call struct {
 	ID []byte
 	// Body is the message as sent to the server.
 	Body []byte
+	// Authorization is the client's own, by which what it may have is judged again when the call is made again.
+	Authorization string
 	// Replayable tells that the call may be made again when the server has forgotten the session.
 	Replayable bool
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
@@ -243,20 +244,19 @@ func (x *exchange) facts(it *catalog.Item, header, key, own, public string) {
 // opens one.
 func (x *exchange) call(it *catalog.Item) {
 	server := it.Server
-	if !server.Sessions() {
+	if !server.Sessions() && !server.Carried {
 		x.d.direct(server, session.Backend{}, it.Timeout)
 		return
 	}
-	backend, open := x.sess.Backend(server.Name, server.Fingerprint)
-	if !open {
-		x.d.toBroker(x.key)
-		if it.Timeout > 0 {
-			x.d.set(wire.HeaderEnvoyTimeout, milliseconds(it.Timeout))
-		}
+	backend, open := x.sess.Backend(server.Name, x.backendKey(server))
+	if !open || server.Carried {
+		x.carried(it.Timeout)
 		return
 	}
 	if backend.ID != "" {
-		c := &Call{Session: x.sess, Server: server, Backend: backend, ID: x.id, Body: x.d.Body, Replayable: it.Replayable}
+		c := &Call{
+			Session: x.sess, Server: server, Backend: backend, ID: x.id, Body: x.d.Body, Authorization: x.req.authorization, Replayable: it.Replayable,
+		}
 		if c.Body == nil {
 			c.Body = x.m.Body
 		}
@@ -264,6 +264,19 @@ func (x *exchange) call(it *catalog.Item) {
 		x.d.Track = c
 	}
 	x.d.direct(server, backend, it.Timeout)
+}
+
+// backendKey is what the caller's backend session with a server stands under.
+func (x *exchange) backendKey(server *catalog.Server) string {
+	return x.sess.BackendKey(server.Fingerprint, server.PerCaller, x.req.authorization)
+}
+
+// carried leaves a message for a server to the broker.
+func (x *exchange) carried(timeout time.Duration) {
+	x.d.toBroker(x.key)
+	if timeout > 0 {
+		x.d.set(wire.HeaderEnvoyTimeout, milliseconds(timeout))
+	}
 }
 
 // response takes a client's answer to a server's request back to that server.
@@ -284,7 +297,7 @@ func (x *exchange) back(name string, span jsonrpc.Span, raw []byte) *jsonrpc.Err
 	if server == nil || !server.Programmed {
 		return invalid(nil, http.StatusBadRequest, "the server that this message is for is no longer there")
 	}
-	backend, open := x.sess.Backend(name, server.Fingerprint)
+	backend, open := x.sess.Backend(name, x.backendKey(server))
 	if !open {
 		return invalid(nil, http.StatusBadRequest, "the session with the server that this message is for has ended")
 	}
@@ -296,7 +309,11 @@ func (x *exchange) back(name string, span jsonrpc.Span, raw []byte) *jsonrpc.Err
 		x.d.Body = body
 	}
 	x.d.fact(wire.HeaderServer, wire.KeyServer, name)
-	x.d.direct(server, backend, server.Timeout)
+	if server.Carried {
+		x.carried(server.Timeout)
+	} else {
+		x.d.direct(server, backend, server.Timeout)
+	}
 	return nil
 }
 

@@ -205,11 +205,15 @@ func (r *Router) resume(req *Request, s *session.Session, d *Decision) bool {
 	if server == nil || !server.Programmed {
 		return false
 	}
-	backend, ok := s.Backend(name, server.Fingerprint)
+	backend, ok := s.Backend(name, s.BackendKey(server.Fingerprint, server.PerCaller, req.authorization))
 	if !ok {
 		return false
 	}
 	d.fact(wire.HeaderServer, wire.KeyServer, name)
+	if server.Carried {
+		d.toBroker(r.key)
+		return true
+	}
 	d.direct(server, backend, server.Timeout)
 	d.set(wire.HeaderLastEventID, string(raw))
 	d.watch(&Call{Session: s, Server: server, Backend: backend})

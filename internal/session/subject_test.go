@@ -17,6 +17,7 @@ func bearer(claims string) string {
 func TestSubjectOf(t *testing.T) {
 	alice := SubjectOf(bearer(`{"iss":"https://i","sub":"alice"}`))
 	assert.NotEqual(t, Subject{}, alice)
+	assert.Equal(t, SubjectFrom("https://i", "alice"), alice, "what is read before a token is verified is what it says afterwards")
 	for name, same := range map[string]string{
 		"other claims":           bearer(`{"exp":9007199254740993,"sub":"alice","iss":"https://i","aud":["x"]}`),
 		"scheme in other case":   "bEARER" + bearer(`{"iss":"https://i","sub":"alice"}`)[len("Bearer"):],

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/credential"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -32,6 +33,8 @@ type EndpointOptions struct {
 	UserAgent string
 	// Dial makes connections in place of the network's own way.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Credentials has the tokens of servers whose credential is one; nil means that there are no such servers.
+	Credentials Credentials
 	// OnNotification is told what the server sends beside an answer to Call. It must not block, and what it is given is
 	// valid only until it returns.
 	OnNotification func(method string, params []byte)
@@ -67,12 +70,15 @@ type Endpoint struct {
 	name      string
 	url       *url.URL
 	authority string
-	header    http.Header // configured headers and the credential
+	header    http.Header // configured headers and the static credential
 	secrets   []string    // what no error may show
+	perCaller *config.Server
+	tokens    credential.Tokens // what requests are made with beside the header; nil means nothing
+	used      *usedTokens
 	transport *http.Transport
 	opts      EndpointOptions
 	idPrefix  string
-	lastID    atomic.Uint64
+	lastID    *atomic.Uint64
 	ctx       context.Context // of what outlives a call
 	cancel    context.CancelFunc
 }
@@ -88,7 +94,7 @@ func NewEndpoint(cfg config.Server, opts EndpointOptions) (*Endpoint, error) {
 	opts.UserAgent = cmp.Or(opts.UserAgent, "mcp-gateway")
 	e := &Endpoint{
 		name: cfg.Name, url: u, authority: cmp.Or(cfg.Hostname, u.Host), header: http.Header{}, opts: opts,
-		idPrefix: idPrefix(),
+		idPrefix: idPrefix(), lastID: &atomic.Uint64{}, used: &usedTokens{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	for _, h := range cfg.Headers {
@@ -98,11 +104,7 @@ func NewEndpoint(cfg config.Server, opts EndpointOptions) (*Endpoint, error) {
 		}
 	}
 	if c := cfg.Credential; c != nil {
-		value := c.HeaderValue()
-		e.header.Set(c.Header, value.Reveal())
-		if bare := c.Value.Reveal(); bare != "" {
-			e.secrets = append(e.secrets, bare)
-		}
+		e.authorize(cfg, c)
 	}
 	if e.transport, err = newTransport(cfg.TLS, opts); err != nil {
 		e.cancel()
@@ -262,8 +264,16 @@ func (e *Endpoint) request(ctx context.Context, method string, s Session, body i
 	return req, nil
 }
 
-// send goes past http.Client: nothing may be redirected, stored as a cookie or told with the URL in an error.
+// send sends a request, with a token if the server gets one.
 func (e *Endpoint) send(req *http.Request, what string) (*http.Response, error) {
+	if e.tokens != nil {
+		return e.sendWithToken(req, what)
+	}
+	return e.roundTrip(req, what)
+}
+
+// roundTrip goes past http.Client: nothing may be redirected, stored as a cookie or told with the URL in an error.
+func (e *Endpoint) roundTrip(req *http.Request, what string) (*http.Response, error) {
 	resp, err := e.transport.RoundTrip(req)
 	if err != nil {
 		return nil, e.failed(what, err)

@@ -211,6 +211,9 @@ func (e *Endpoint) redact(s Session, text string) string {
 	for _, secret := range e.secrets {
 		text = strings.ReplaceAll(text, secret, redacted)
 	}
+	for _, token := range e.used.all() {
+		text = strings.ReplaceAll(text, token, redacted)
+	}
 	if s.ID != "" {
 		text = strings.ReplaceAll(text, s.ID, redacted)
 	}

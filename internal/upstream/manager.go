@@ -146,17 +146,29 @@ func (m *Manager) apply(cfg *config.Server) {
 func connectionOf(cfg *config.Server) config.Server {
 	c := *cfg
 	c.ToolPrefix, c.URIPrefix, c.Timeout, c.ToolTimeouts = "", false, 0, nil
-	if cfg.Credential != nil {
-		credential := *cfg.Credential
-		credential.Env, credential.File = "", ""
-		c.Credential = &credential
-	}
+	c.Credential = sentBy(cfg.Credential)
 	if cfg.TLS != nil {
 		tls := *cfg.TLS
 		tls.CAFile = ""
 		c.TLS = &tls
 	}
 	return c
+}
+
+// sentBy is a credential without where its secrets are found.
+func sentBy(c *config.Credential) *config.Credential {
+	if c == nil {
+		return nil
+	}
+	out := *c
+	out.Env, out.File = "", ""
+	if c.Client != nil {
+		client := *c.Client
+		client.SecretEnv, client.SecretFile = "", ""
+		out.Client = &client
+	}
+	out.Discovery = sentBy(c.Discovery)
+	return &out
 }
 
 // sameAddress tells whether two configurations mean the same server.

@@ -144,7 +144,7 @@ func (w *worker) fail(err error) {
 	if w.state.Health != catalog.HealthFailing {
 		w.log.Warn("server failing", "error", text)
 	}
-	w.set(catalog.State{Health: catalog.HealthFailing, Listing: w.state.Listing, LastError: text})
+	w.set(catalog.State{Health: catalog.HealthFailing, Listing: w.state.Listing, LastError: text, Cause: causeOf(err)})
 }
 
 // lastError is an error as it is shown beside the server's name.
