@@ -21,8 +21,10 @@ type Client struct {
 	Name string
 	// Session is the token that initialize was answered with.
 	Session string
-	HTTP    *http.Client
-	lastID  atomic.Int64
+	// Authorization is sent with every request, if it is not empty.
+	Authorization string
+	HTTP          *http.Client
+	lastID        atomic.Int64
 }
 
 // NewClient makes a client without a session.
@@ -48,6 +50,15 @@ func Connect(t testing.TB, endpoint string) *Client {
 	return c
 }
 
+// ConnectAs makes a client with a token and opens its session. The name is that of the client at the servers.
+func ConnectAs(t testing.TB, endpoint, name, authorization string) *Client {
+	t.Helper()
+	c := NewClient(t, endpoint)
+	c.Name, c.Authorization = name, authorization
+	c.Initialize(t, "{}")
+	return c
+}
+
 // Initialize opens a session with capabilities in raw JSON. The headers come in pairs of name and value.
 func (c *Client) Initialize(t testing.TB, capabilities string, headers ...string) *Answer {
 	t.Helper()
@@ -65,7 +76,7 @@ func (c *Client) Initialize(t testing.TB, capabilities string, headers ...string
 
 // At is a client of the same session that calls another URL.
 func (c *Client) At(url string) *Client {
-	return &Client{Endpoint: url, Name: c.Name, Session: c.Session, HTTP: c.HTTP}
+	return &Client{Endpoint: url, Name: c.Name, Session: c.Session, Authorization: c.Authorization, HTTP: c.HTTP}
 }
 
 // Answer is a whole answer.
@@ -161,6 +172,9 @@ func (c *Client) Request(ctx context.Context, method string, body io.Reader, hea
 	req.Header.Set("User-Agent", "testbed")
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.Authorization != "" {
+		req.Header.Set("Authorization", c.Authorization)
 	}
 	if c.Session != "" {
 		req.Header.Set("Mcp-Session-Id", c.Session)

@@ -39,7 +39,9 @@ type Options struct {
 	// Flags are for the gateway, EnvoyFlags for whichever command of it tells Envoy what to do.
 	Flags      []string
 	EnvoyFlags []string
-	Env        []string
+	// Policies is the path of a file with policy values; empty means none.
+	Policies string
+	Env      []string
 }
 
 // Gateway is a running gateway with its Envoy.
@@ -88,6 +90,9 @@ func StartGateway(t testing.TB, o Options) *Gateway {
 	g.Endpoint = g.Base + "/mcp"
 	WriteConfig(t, g.Config, o.Servers...)
 	flags := append([]string{"--mcp-gateway-config", g.Config, "--admin-address", admin}, o.Flags...)
+	if o.Policies != "" {
+		flags = append(flags, "--policies", o.Policies)
+	}
 	bin := Program(t, GatewayBin)
 	if o.Mode == Standalone {
 		args := append([]string{"standalone", "--envoy", Program(t, EnvoyBin), "--port", port}, flags...)
@@ -122,6 +127,9 @@ func (g *Gateway) beside(t testing.TB, o Options, flags []string, port string) {
 		envoy = []string{"envoy-bootstrap", "--xds-address", feed, "--envoy-admin-address", g.EnvoyAdmin}
 	} else {
 		envoy = slices.Concat([]string{"envoy-config", "--mcp-gateway-config", g.Config, "--envoy-admin-address", g.EnvoyAdmin}, addresses, told)
+		if o.Policies != "" {
+			envoy = append(envoy, "--policies", o.Policies, "--public-url", g.Base)
+		}
 	}
 	bin := Program(t, GatewayBin)
 	g.command = Command{Path: bin, Args: gateway, Env: o.Env}
@@ -201,6 +209,10 @@ type Status struct {
 	Ready  bool
 	Config struct {
 		Problems []string
+	}
+	Policies *struct {
+		Generation, Keys int
+		Problems         []string
 	}
 	Sessions int
 	Servers  []struct {

@@ -28,6 +28,8 @@ type Options struct {
 	// Problems are those that the snapshot does not know.
 	Problems func() []catalog.Problem
 	Sessions func() int
+	// Policies is nil where there are none.
+	Policies func() Policies
 	// Envoys is nil where no Envoy is fed.
 	Envoys  func() []Envoy
 	Metrics http.Handler

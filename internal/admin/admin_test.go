@@ -78,6 +78,12 @@ func busy() Options {
 			return []catalog.Problem{{Server: "late", Message: "cannot be given to Envoy"}}
 		},
 		Sessions: func() int { return 3 },
+		Policies: func() Policies {
+			return Policies{
+				File: "policies.yaml", Generation: 2, Loaded: moment(5), Issuer: "https://issuer.example.com", KeysFetched: moment(6), Keys: 1, EnvoyFed: true,
+				Problems: []string{"policies.yaml:4:7: policies.acl[0]: the key \"allow\" is missing"},
+			}
+		},
 		Envoys: func() []Envoy {
 			refusal := Refusal{Type: "Cluster", Name: "late.0123456789ab", Message: "no such thing"}
 			return []Envoy{{
@@ -97,7 +103,7 @@ func quiet() Options {
 	o.Snapshot = func() *catalog.Snapshot { return catalog.Build(catalog.Input{}) }
 	o.Problems = func() []catalog.Problem { return nil }
 	o.Sessions = func() int { return 0 }
-	o.Envoys = nil
+	o.Policies, o.Envoys = nil, nil
 	return o
 }
 

@@ -16,8 +16,30 @@ type Status struct {
 	Servers  []Server          `json:"servers"`
 	Problems []catalog.Problem `json:"problems"`
 	Tools    []Tool            `json:"tools"`
+	// Prompts, Resources and Templates, like Tools, are what clients see.
+	Prompts   []Item `json:"prompts"`
+	Resources []Item `json:"resources"`
+	Templates []Item `json:"templates"`
+	// Policies are left out where there are none.
+	Policies *Policies `json:"policies,omitempty"`
 	// Envoys are left out where no Envoy is fed.
 	Envoys *[]Envoy `json:"envoys,omitempty"`
+}
+
+// Policies are the policy values in force, and what is wrong with them or with the file as it stands.
+type Policies struct {
+	File string `json:"file"`
+	// Generation counts the values that have been in force since the process began.
+	Generation int       `json:"generation"`
+	Loaded     time.Time `json:"loaded"`
+	Problems   []string  `json:"problems"`
+	// Issuer is empty where callers need no token.
+	Issuer string `json:"issuer,omitempty"`
+	// KeysFetched is when the issuer's keys were last seen.
+	KeysFetched time.Time `json:"keysFetched,omitzero"`
+	Keys        int       `json:"keys,omitempty"`
+	// EnvoyFed tells whether Envoy takes every change at once; one that is not fed needs a new file for it.
+	EnvoyFed bool `json:"envoyFed"`
 }
 
 // Config is the configuration in force, and what is wrong with the file as it stands.
@@ -51,6 +73,13 @@ type Tool struct {
 	Hints   string `json:"hints"`
 }
 
+// Item is one prompt, resource or resource template as clients see it; a resource's name is its URI.
+type Item struct {
+	Name    string `json:"name"`
+	Server  string `json:"server"`
+	OwnName string `json:"ownName"`
+}
+
 // Envoy is one connected Envoy.
 type Envoy struct {
 	Node           string    `json:"node"`
@@ -80,10 +109,15 @@ func (o *Options) status() Status {
 	notReady := o.NotReady()
 	s := Status{
 		Version: o.Version, Ready: len(notReady) == 0, NotReady: notReady, Config: o.Config(), Sessions: o.Sessions(),
-		Servers: []Server{}, Problems: []catalog.Problem{}, Tools: []Tool{},
+		Servers: []Server{}, Problems: []catalog.Problem{}, Tools: []Tool{}, Prompts: []Item{}, Resources: []Item{}, Templates: []Item{},
 	}
 	if s.Config.Problems == nil {
 		s.Config.Problems = []string{}
+	}
+	if o.Policies != nil {
+		policies := o.Policies()
+		policies.Problems = append([]string{}, policies.Problems...)
+		s.Policies = &policies
 	}
 	if o.Envoys != nil {
 		envoys := append([]Envoy{}, o.Envoys()...)
@@ -98,11 +132,20 @@ func (o *Options) status() Status {
 	for _, it := range snap.Items(catalog.Tool) {
 		s.Tools = append(s.Tools, Tool{Name: it.PublicName, Server: it.Server.Name, OwnName: it.Name, Hints: it.Hints})
 	}
+	s.Prompts, s.Resources, s.Templates = items(snap, catalog.Prompt), items(snap, catalog.Resource), items(snap, catalog.Template)
 	perServer := countItems(snap)
 	for _, server := range snap.Servers() {
 		s.Servers = append(s.Servers, o.server(server, perServer[server]))
 	}
 	return s
+}
+
+func items(snap *catalog.Snapshot, kind catalog.Kind) []Item {
+	out := []Item{}
+	for _, it := range snap.Items(kind) {
+		out = append(out, Item{Name: it.PublicName, Server: it.Server.Name, OwnName: it.Name})
+	}
+	return out
 }
 
 func (o *Options) server(s *catalog.Server, n counts) Server {

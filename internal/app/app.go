@@ -3,7 +3,6 @@ package app
 import (
 	"cmp"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -47,7 +46,7 @@ func Main(ctx context.Context, version string, args []string, stdout, stderr io.
 // newRoot makes the whole command tree.
 func newRoot(p *process) *cobra.Command {
 	root := newServe(p)
-	root.AddCommand(newStandalone(p), newEnvoyConfig(p), newEnvoyBootstrap(p))
+	root.AddCommand(newStandalone(p), newEnvoyConfig(p), newEnvoyBootstrap(p), newACL(p))
 	for _, c := range append(root.Commands(), root) {
 		c.SilenceErrors, c.SilenceUsage = true, true
 		c.Args = noArguments
@@ -75,27 +74,36 @@ func newServe(p *process) *cobra.Command {
 		Short: "Put many MCP servers behind one endpoint of Envoy",
 		Long: `Runs the two parts of the gateway beside Envoy: the router, which tells Envoy where each request goes, and the
 broker, which answers for all servers together. Envoy is yours to run: with the file that "envoy-config" prints, or,
-with --xds-address, with the one of "envoy-bootstrap" and everything else fed to it. "standalone" brings Envoy along.`,
+with --xds-address, with the one of "envoy-bootstrap" and everything else fed to it. "standalone" brings Envoy along.
+In a Kubernetes cluster the configuration comes from a ConfigMap, --config-map, and the same program makes it, --controller.`,
 		Example: `  mcp-broker-router --mcp-gateway-config ./config/mcp-system/config.yaml
-  mcp-broker-router --xds-address 127.0.0.1:18000 --public-url https://mcp.example.com`,
-		RunE: func(c *cobra.Command, _ []string) error { return p.serve(c.Context(), s) },
+  mcp-broker-router --xds-address 127.0.0.1:18000 --public-url https://mcp.example.com
+  mcp-broker-router --controller --gateway gateway-system/mcp-gateway --namespace mcp-system
+  mcp-broker-router --config-map mcp-system/mcp-gateway-config`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if s.controller {
+				return p.control(c.Context(), s)
+			}
+			if s.kube.configMap != "" && c.Flags().Changed(flagConfig) {
+				return usagef("--%s and --%s exclude each other: the configuration is in one place", flagConfig, flagConfigMap)
+			}
+			return p.serve(c.Context(), s)
+		},
 	}
 	f := c.Flags()
 	f.StringVar(&s.configFile, flagConfig, "./config/mcp-system/config.yaml", "the configuration `file`, which is read again whenever it changes")
-	f.BoolVar(&s.controller, "controller", false, "run the Kubernetes controller instead (not part of this build)")
+	f.BoolVar(&s.controller, flagController, false, "run the Kubernetes controller, which makes the configuration of MCPServers and HTTPRoutes, in place of broker and router")
 	f.StringVar(&s.xdsAddress, flagXDS, "", "`address` on which Envoys are fed their configuration: host:port or unix:/path; empty means that none is")
 	f.StringVar(&s.publicURL, flagPublic, "http://127.0.0.1:8888", "`URL` of the gateway as clients know it, without a path")
 	s.listening(f)
 	s.serving(f)
 	s.envoy.addresses(f)
+	s.kube.flags(f)
 	return c
 }
 
 // serve runs the broker and the router until it is told to stop.
 func (p *process) serve(ctx context.Context, s *settings) error {
-	if s.controller {
-		return usage(errors.New("--controller: the Kubernetes controller is not part of this build; run without it, with --" + flagConfig))
-	}
 	if err := s.check(); err != nil {
 		return usage(err)
 	}

@@ -35,7 +35,7 @@ func TestUsageErrors(t *testing.T) {
 		"an unknown flag of a part": {[]string{"standalone", "--frob"}, "unknown flag: --frob; see mcp-broker-router standalone --help"},
 		"an unknown command":        {[]string{"frob"}, `unknown command or argument "frob"; see mcp-broker-router --help`},
 		"an argument too many":      {[]string{"envoy-config", "x"}, `unknown command or argument "x"; see mcp-broker-router envoy-config --help`},
-		"the controller":            {[]string{"--controller"}, "--controller: the Kubernetes controller is not part of this build; run without it, with --mcp-gateway-config"},
+		"the controller":            {[]string{"--controller", "--gateway", "mcp"}, "--controller: --gateway \"mcp\": want namespace/name of a Gateway"},
 		"addresses": {
 			[]string{"--mcp-router-address", "50051", "--mcp-broker-public-address", "unix:broker.sock", "--admin-address", "host:port", "--xds-address", ":99999"},
 			"--mcp-router-address \"50051\": want host:port or unix:/path\n" +
@@ -84,6 +84,10 @@ func TestOtherErrors(t *testing.T) {
 		"a short key":           {args: []string{"--mcp-gateway-config", good}, env: map[string]string{envSessionKey: "secret"}, want: []string{envSessionKey + ": session key has 6 bytes, it needs at least 32"}},
 		"OAuth":                 {args: []string{"--mcp-gateway-config", good}, env: map[string]string{"OAUTH_RESOURCE": "ftp://x"}, want: []string{"OAUTH_RESOURCE"}},
 		"policies":              {args: []string{"--mcp-gateway-config", good, "--xds-address", "127.0.0.1:0", "--envoy-policies", short}, want: []string{"--envoy-policies", "policies: "}},
+		"policy values":         {args: []string{"--mcp-gateway-config", good, "--policies", broken}, want: []string{"the policies cannot be used:\n", broken + ":1:1: "}},
+		"no policy values":      {args: []string{"--mcp-gateway-config", good, "--policies", "/nowhere/p.yaml"}, want: []string{"--policies: ", "/nowhere/p.yaml"}},
+		"a policy engine's key": {args: []string{"--mcp-gateway-config", good, "--trusted-authorizer-key-file", short}, want: []string{"--trusted-authorizer-key-file", "PEM"}},
+		"a static Envoy's keys": {args: []string{"envoy-config", "--mcp-gateway-config", good, "--policies", write(t, "p.yaml", withTokens(""))}, want: []string{"jwksURI"}},
 		"an unreachable Envoy":  {args: []string{"--mcp-gateway-config", good, "--xds-address", "127.0.0.1:0", "--envoy-listen-address", "example.com:1"}, want: []string{"Envoy listens on an IP address"}},
 		"an Envoy without runs": {args: []string{"standalone", "--example-servers", "x", "--port", freePort(t), "--envoy", script(t, "echo 'no libc' >&2; exit 127")}, want: []string{"does not run: exit status 127: no libc"}},
 	}
@@ -174,11 +178,14 @@ func reference(root *cobra.Command) string {
 	commands := []*cobra.Command{root}
 	for _, c := range root.Commands() {
 		if !c.Hidden && c.Name() != "help" {
-			commands = append(commands, c)
+			commands = append(append(commands, c), c.Commands()...)
 		}
 	}
 	for _, c := range commands {
-		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n%s\n\n```sh\n%s\n```\n\n| Flag | Default | Meaning |\n|---|---|---|\n", c.CommandPath(), c.Short, c.Long, dedent(c.Example))
+		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n%s\n\n```sh\n%s\n```\n", c.CommandPath(), c.Short, c.Long, dedent(c.Example))
+		if c.HasAvailableLocalFlags() {
+			b.WriteString("\n| Flag | Default | Meaning |\n|---|---|---|\n")
+		}
 		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 			if f.Hidden {
 				return

@@ -2,11 +2,14 @@ package app
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/policy"
+	"github.com/guicassolato/mcp-gateway/internal/protectedresource"
 	"github.com/guicassolato/mcp-gateway/internal/xds"
 )
 
@@ -25,6 +28,9 @@ The file has to be made anew when servers are added or change their addresses.`,
 				if err != nil {
 					return nil, fmt.Errorf("the configuration cannot be used:\n%w", err)
 				}
+				if o.Values, err = s.staticValues(os.LookupEnv); err != nil {
+					return nil, err
+				}
 				return xds.Static(o, staticClusters(cfg))
 			})
 		},
@@ -36,7 +42,28 @@ The file has to be made anew when servers are added or change their addresses.`,
 	s.envoy.shared(f)
 	s.envoy.ownAdmin(f)
 	f.StringSliceVar(&s.allowedOrigins, "allowed-origins", nil, "web `origins` whose pages may call, beside those of this machine; separated by commas")
+	f.StringVar(&s.publicURL, flagPublic, "http://127.0.0.1:8888", "`URL` of the gateway as clients know it, without a path")
 	return c
+}
+
+// staticValues are the policy values for an Envoy that nobody feeds: it fetches the issuer's keys itself, and learns of no change.
+func (s *settings) staticValues(lookup protectedresource.Lookup) (*xds.PolicyValues, error) {
+	if s.envoy.values == "" {
+		return nil, nil
+	}
+	public, err := s.public()
+	if err != nil {
+		return nil, usage(err)
+	}
+	metadata, err := protectedresource.FromEnv(lookup, public)
+	if err != nil {
+		return nil, err
+	}
+	values, err := policyFile(func(*policy.Set) error { return nil }).Load(s.envoy.values, config.OS())
+	if err != nil {
+		return nil, fmt.Errorf("the policies cannot be used:\n%w", err)
+	}
+	return &xds.PolicyValues{Set: values.set, ResourceMetadata: resourceMetadataURL(public), Scopes: metadata.ScopesSupported}, nil
 }
 
 func newEnvoyBootstrap(p *process) *cobra.Command {

@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"log/slog"
+	"sync"
 
 	"github.com/guicassolato/mcp-gateway/internal/admin"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
@@ -11,8 +12,12 @@ import (
 
 // envoyFeed feeds the Envoys that connect to our configuration server.
 type envoyFeed struct {
-	server  *xds.Server
-	options xds.Options
+	server *xds.Server
+
+	mu       sync.Mutex // guards what follows, and that one feeding follows the other
+	options  xds.Options
+	clusters []xds.Cluster
+	fed      bool // the clusters are known
 }
 
 // newEnvoyFeed fails if the settings alone make no configuration for Envoy.
@@ -25,6 +30,44 @@ func newEnvoyFeed(o xds.Options, logger *slog.Logger) (*envoyFeed, error) {
 
 // Feed implements feed. A server that Envoy cannot be told of costs the others nothing (Invariant 12).
 func (f *envoyFeed) Feed(clusters []xds.Cluster) []catalog.Problem {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.clusters, f.fed = clusters, true
+	return f.feed()
+}
+
+// SetValues makes these the policy values of Envoys, at once where they are fed already.
+func (f *envoyFeed) SetValues(v *xds.PolicyValues) []catalog.Problem {
+	if err := f.CheckValues(v); err != nil { // those before stay
+		return []catalog.Problem{{Message: "the policy values cannot be given to Envoy: " + err.Error()}}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.options.Values = v
+	if !f.fed {
+		return nil
+	}
+	return f.feed()
+}
+
+// settings are the options as they are now.
+func (f *envoyFeed) settings() xds.Options {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.options
+}
+
+// CheckValues tells what of policy values Envoy cannot enforce.
+func (f *envoyFeed) CheckValues(v *xds.PolicyValues) error {
+	options := f.settings()
+	options.Values = v
+	_, err := xds.Translate(options, nil)
+	return err
+}
+
+// feed is called with the lock held.
+func (f *envoyFeed) feed() []catalog.Problem {
+	clusters := f.clusters
 	resources, err := xds.Translate(f.options, clusters)
 	var problems []catalog.Problem
 	if err != nil {
@@ -50,6 +93,9 @@ func (f *envoyFeed) Feed(clusters []xds.Cluster) []catalog.Problem {
 // Programmed implements feed.
 func (f *envoyFeed) Programmed(cluster string) bool { return f.server.Programmed(cluster) }
 
+// Holds implements feed.
+func (f *envoyFeed) Holds(cluster string) bool { return f.server.Holds(cluster) }
+
 // Changed implements feed.
 func (f *envoyFeed) Changed() <-chan struct{} { return f.server.Changed() }
 
@@ -61,6 +107,17 @@ func (f *envoyFeed) Serving() bool {
 		}
 	}
 	return false
+}
+
+// Settled tells whether every Envoy that serves holds all that it is to hold, or has refused it.
+func (f *envoyFeed) Settled() bool {
+	status := f.server.Status()
+	for _, e := range status.Envoys {
+		if e.Serving && e.Version != status.Version && len(e.Refused) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // NotReady are the reasons for which an Envoy cannot be fed.

@@ -19,6 +19,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/broker"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/credential"
 	"github.com/guicassolato/mcp-gateway/internal/extproc"
 	"github.com/guicassolato/mcp-gateway/internal/protectedresource"
 	"github.com/guicassolato/mcp-gateway/internal/router"
@@ -38,9 +39,13 @@ type gateway struct {
 	sessions  *session.Registry
 	publisher *publisher
 	manager   *upstream.Manager
+	tokens    *credential.Manager
 	broker    *broker.Broker
 	requests  *inFlight  // to the broker
 	feed      *envoyFeed // nil without xDS
+	policies  *policies  // nil without policy values
+	access    *access    // nil where everything is for everyone
+	kube      *kube      // nil where the configuration is a file
 	watched   watched
 
 	routerServer *grpc.Server
@@ -60,12 +65,11 @@ type gateway struct {
 
 // newGateway puts the parts together. It reads the configuration, and neither listens nor connects.
 func newGateway(version string, s *settings, logger *slog.Logger) (*gateway, error) {
-	cfg, err := config.Load(s.configFile, config.OS())
-	if err != nil {
-		return nil, fmt.Errorf("the configuration cannot be used:\n%w", err)
-	}
 	g := &gateway{version: version, settings: s, logger: logger, failed: make(chan error, 4), stop: func() {}}
-	g.watched.taken(cfg)
+	cfg, err := g.firstConfig()
+	if err != nil {
+		return nil, err
+	}
 	if s.xdsAddress != "" {
 		options, err := s.envoyOptions()
 		if err != nil {
@@ -111,27 +115,37 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	if g.feed != nil {
 		clusters = g.feed
 	}
-	g.publisher = newPublisher(cfg, clusters, g.logger, func(old, now *catalog.Snapshot) { g.broker.SnapshotChanged(old, now) })
+	g.publisher = newPublisher(cfg, clusters, g.logger, g.snapshotChanged)
+	g.assembleCredentials()
 	g.metrics = telemetry.NewMetrics(g.version, telemetry.Sources{Snapshot: g.publisher.Snapshot, Sessions: g.sessions.Count})
-	g.metrics.ConfigTaken(time.Now())
-	g.manager = upstream.NewManager(upstream.ManagerOptions{Logger: g.logger, Version: g.version, Publish: g.learned})
-	g.broker = broker.New(broker.Options{
+	if g.kube == nil {
+		g.metrics.ConfigTaken(time.Now())
+	}
+	if err := g.assemblePolicies(public, metadata.ScopesSupported); err != nil {
+		return err
+	}
+	g.manager = upstream.NewManager(upstream.ManagerOptions{Logger: g.logger, Version: g.version, Publish: g.learned, Endpoint: upstream.EndpointOptions{Credentials: g.tokens}})
+	g.broker = broker.New(g.brokerOptions(broker.Options{
 		RouterKey: routerKey, Sessions: g.sessions, Snapshot: g.publisher.Snapshot,
 		Endpoint: g.manager.Endpoint, Poke: g.manager.Poke, Logger: g.logger, Version: g.version,
-		PageSize: s.pageSize, MaxBody: s.maxRequestBytes, Key: key, ResourceMetadata: protectedresource.Handler(metadata, public),
-	})
-	processor := extproc.New(extproc.Options{
+		PageSize: s.pageSize, MaxBody: s.maxRequestBytes, Key: key, ResourceMetadata: g.resourceMetadata(metadata, public),
+	}))
+	options := extproc.Options{
 		Router: router.New(router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey},
 			g.sessions, g.publisher.Snapshot),
 		Replay: func(ctx context.Context, c *router.Call) (*http.Response, error) {
-			return g.broker.Replay(ctx, c.Session, c.Server, c.Body)
+			return g.replay(ctx, c)
 		},
 		Forgotten: func(ctx context.Context, c *router.Call) bool {
-			return g.broker.Forgotten(ctx, c.Server.Name, c.Backend)
+			return g.broker.Forgotten(ctx, c.Server.Name, c.Authorization, c.Backend)
 		},
-		Logger: g.logger, Observer: g.metrics.Router(),
-	})
-	g.serveRouter(processor)
+		Unauthorized: g.unauthorized,
+		Logger:       g.logger, Observer: g.metrics.Router(),
+	}
+	if g.policies != nil {
+		options.Token = g.policies.seen.see
+	}
+	g.serveRouter(extproc.New(options))
 	g.serveBroker()
 	return nil
 }
@@ -178,8 +192,11 @@ func (g *gateway) serveAdmin() {
 	o := admin.Options{
 		Version: g.version, LocalOnly: isLocal(g.settings.adminAddress), NotReady: g.notReady, Config: g.configStatus,
 		Snapshot: g.publisher.Snapshot, URL: func(server string) string { return g.publisher.view.Load().urls[server] },
-		Problems: func() []catalog.Problem { return g.publisher.view.Load().problems },
+		Problems: g.problems,
 		Sessions: g.sessions.Count, Metrics: g.metrics.Handler(),
+	}
+	if g.policies != nil {
+		o.Policies = g.policies.Status
 	}
 	if g.feed != nil {
 		o.Envoys = g.feed.Status
@@ -196,6 +213,12 @@ func (g *gateway) notReady() []string {
 		return []string{"the process is stopping"}
 	}
 	reasons := g.publisher.NotReady()
+	if g.kube != nil {
+		reasons = append(reasons, g.kube.notReady(g)...)
+	}
+	if g.policies != nil {
+		reasons = append(reasons, g.policies.NotReady()...)
+	}
 	if g.waiting.Load() {
 		reasons = append(reasons, "Envoy does not serve everything yet")
 	}
@@ -249,13 +272,17 @@ func (g *gateway) start(ctx context.Context) error {
 	g.running.Go(func() { g.sessions.Run(ctx) })
 	current := g.watched.current()
 	g.running.Go(func() { g.watch(ctx, current) })
+	if g.policies != nil {
+		g.running.Go(func() { g.policies.Run(ctx) })
+	}
 	g.serve("the router", func() error { return g.routerServer.Serve(l.router) })
 	g.serve("the broker", func() error { return g.brokerServer.Serve(l.broker) })
 	g.serve("the admin interface", func() error { return g.adminServer.Serve(l.admin) })
 	if g.feed != nil {
 		g.serve("the configuration server", func() error { return g.xdsServer.Serve(l.xds) })
 	}
-	g.manager.Apply(current) //nolint:contextcheck // workers end by Close, not by a context
+	g.applyCredentials(current) //nolint:contextcheck // tokens are kept fresh until Close
+	g.manager.Apply(current)    //nolint:contextcheck // workers end by Close, not by a context
 	g.adminAddress = l.admin.Addr().String()
 	g.logger.InfoContext(ctx, "listening", "router", l.router.Addr().String(), "broker", l.broker.Addr().String(), "admin", l.admin.Addr().String(),
 		"xds", g.settings.xdsAddress, "version", g.version)
@@ -315,6 +342,7 @@ func (g *gateway) shutdown(ctx context.Context) {
 		_ = g.brokerServer.Close()
 	}
 	g.manager.Close(closing)
+	g.tokens.Close()
 	g.routerServer.Stop()
 	if g.xdsServer != nil {
 		g.xdsServer.Stop()

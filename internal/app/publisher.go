@@ -33,6 +33,8 @@ type feed interface {
 	Feed(clusters []xds.Cluster) []catalog.Problem
 	// Programmed tells whether calls that are labelled with the cluster arrive.
 	Programmed(cluster string) bool
+	// Holds tells whether Envoys have the token that the cluster was fed with last.
+	Holds(cluster string) bool
 	// Serving tells whether there is an Envoy that takes requests.
 	Serving() bool
 	// Changed is closed as soon as one of the answers may have changed.
@@ -56,6 +58,8 @@ type publisher struct {
 	view     atomic.Pointer[view]
 	ready    atomic.Bool
 	wake     chan struct{}
+	// token is what Envoys are given for a server whose token is fetched; nil means that there are no such servers.
+	token func(*config.Server) (config.Secret, bool)
 
 	mu     sync.Mutex // guards what follows
 	cfg    *config.Config
@@ -63,13 +67,15 @@ type publisher struct {
 
 	// The rest belongs to the loop.
 	started  time.Time
-	shown    map[string]entry     // by server
-	wanted   map[string]entry     // by server
-	changed  map[string]time.Time // since when another entry than the shown one is wanted, by server
-	linger   map[string]lingering // by cluster
-	fed      map[string]bool      // clusters
-	acked    map[string]bool      // clusters
-	problems []catalog.Problem    // of feeding
+	shown    map[string]entry         // by server
+	wanted   map[string]entry         // by server
+	changed  map[string]time.Time     // since when another entry than the shown one is wanted, by server
+	linger   map[string]lingering     // by cluster
+	fed      map[string]bool          // clusters
+	tokens   map[string]config.Secret // of clusters, as far as they have one
+	held     map[string]bool          // clusters of which Envoys have a good token, if not the last
+	acked    map[string]bool          // clusters
+	problems []catalog.Problem        // of feeding
 }
 
 // entry is one server as it is shown, or is to be.
@@ -92,7 +98,7 @@ func newPublisher(cfg *config.Config, f feed, logger *slog.Logger, onChange func
 		feed: f, onChange: onChange, logger: logger, wake: make(chan struct{}, 1),
 		cfg: cfg, states: map[string]catalog.State{}, started: time.Now(),
 		shown: map[string]entry{}, wanted: map[string]entry{}, changed: map[string]time.Time{},
-		linger: map[string]lingering{}, acked: map[string]bool{},
+		linger: map[string]lingering{}, acked: map[string]bool{}, held: map[string]bool{},
 	}
 	p.publish(p.started)
 	return p
@@ -191,7 +197,8 @@ func (p *publisher) publish(now time.Time) (again time.Time) {
 	}
 	v.snapshot = catalog.Build(catalog.Input{
 		Servers: servers, States: states, Programmed: p.programmed,
-		Cluster: func(s *config.Server) string { return p.shown[s.Name].cluster },
+		Cluster:  func(s *config.Server) string { return p.shown[s.Name].cluster },
+		HasToken: p.hasToken,
 	})
 	v.waiting = p.untried()
 	if len(v.waiting) == 0 || now.Sub(p.started) >= patience {
@@ -323,18 +330,59 @@ func (p *publisher) feedClusters(now time.Time) {
 	}
 	names := make(map[string]bool, len(clusters))
 	list := make([]xds.Cluster, 0, len(clusters))
+	tokens, renewed := p.currentTokens(clusters)
 	for name, server := range clusters {
 		names[name] = true
-		list = append(list, xds.Cluster{Name: name, Server: server})
+		list = append(list, xds.Cluster{Name: name, Server: server, Token: tokens[name]})
 	}
 	maps.DeleteFunc(p.acked, func(name string, _ bool) bool { return !names[name] })
-	if p.fed == nil || !maps.Equal(p.fed, names) {
-		p.fed = names
+	if p.fed == nil || renewed || !maps.Equal(p.fed, names) {
+		p.fed, p.tokens = names, tokens
 		p.problems = p.feed.Feed(list)
 		for _, problem := range p.problems {
 			p.logger.Error("server cannot be given to Envoy", "server", problem.Server, "error", problem.Message)
 		}
 	}
+}
+
+// currentTokens are those of the clusters whose servers get one that is fetched, and tells whether Envoys have others. What there is none for
+// any more keeps the last, for calls in flight.
+func (p *publisher) currentTokens(clusters map[string]config.Server) (tokens map[string]config.Secret, renewed bool) {
+	if p.token == nil {
+		return nil, false
+	}
+	tokens = map[string]config.Secret{}
+	for name, server := range clusters {
+		token, ok := p.token(&server)
+		last, had := p.tokens[name]
+		if ok {
+			tokens[name] = token
+			renewed = renewed || !had || !token.Equal(last)
+			continue
+		}
+		delete(p.held, name)
+		if had {
+			tokens[name] = last
+		}
+	}
+	maps.DeleteFunc(p.held, func(name string, _ bool) bool { return tokens[name].Reveal() == "" })
+	return tokens, renewed
+}
+
+// hasToken tells whether Envoys have a server's token that is fetched, and one that is still good.
+func (p *publisher) hasToken(s *config.Server) bool {
+	if p.feed == nil || p.token == nil {
+		return false
+	}
+	if token, ok := p.token(s); !ok || token.Reveal() == "" {
+		return false
+	}
+	cluster := p.shown[s.Name].cluster
+	// While another token is on its way, the one before is still good.
+	if !p.held[cluster] && p.tokens[cluster].Reveal() != "" && p.feed.Holds(cluster) {
+		p.held[cluster] = true
+	}
+	return p.held[cluster]
 }
 
 // untried are the servers of which nothing is known yet.

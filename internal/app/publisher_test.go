@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,11 +28,14 @@ type fakeFeed struct {
 	acked   map[string]bool
 	serving bool
 	fault   map[string]string // by server
+	tokens  map[string]string // as fed, by cluster
+	holds   map[string]string // as acknowledged
+	token   func(*config.Server) (config.Secret, bool)
 	changed chan struct{}
 }
 
 func newFakeFeed() *fakeFeed {
-	return &fakeFeed{acked: map[string]bool{}, serving: true, fault: map[string]string{}, changed: make(chan struct{})}
+	return &fakeFeed{acked: map[string]bool{}, serving: true, fault: map[string]string{}, tokens: map[string]string{}, holds: map[string]string{}, changed: make(chan struct{})}
 }
 
 func (f *fakeFeed) Feed(clusters []xds.Cluster) (problems []catalog.Problem) {
@@ -44,6 +48,7 @@ func (f *fakeFeed) Feed(clusters []xds.Cluster) (problems []catalog.Problem) {
 			continue
 		}
 		f.fed = append(f.fed, c.Name)
+		f.tokens[c.Name] = c.Token.Reveal()
 	}
 	slices.Sort(f.fed)
 	return problems
@@ -53,6 +58,12 @@ func (f *fakeFeed) Programmed(cluster string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.serving && f.acked[cluster]
+}
+
+func (f *fakeFeed) Holds(cluster string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.serving && f.holds[cluster] == f.tokens[cluster]
 }
 
 func (f *fakeFeed) Serving() bool {
@@ -115,6 +126,9 @@ func publishing(t *testing.T, f *fakeFeed, cfg *config.Config, test func(b *benc
 			}
 			b.seen = append(b.seen, now)
 		})
+		if f != nil {
+			b.token = f.token
+		}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -456,4 +470,80 @@ func TestClusterNamesAreApart(t *testing.T) {
 		names[p.clusterOf(&list[i], catalog.Fingerprint(&list[i]))] = true
 	}
 	assert.Len(t, names, 4+5, "%v", slices.Collect(maps.Keys(names)))
+}
+
+func clientCredentials(s *config.Server) {
+	s.Credential = &config.Credential{
+		Kind: config.ClientCredentials, Header: "authorization", Prefix: "Bearer ",
+		Client: &config.OAuthClient{TokenURL: "https://idp/token", ID: "gateway", Secret: config.NewSecret("s3cr3t")},
+	}
+}
+
+// A token that is fetched reaches Envoys, and again when it is another, under one cluster that never changes. The broker makes the calls until
+// Envoys have the first one, and whenever there is none.
+func TestPublisherFeedsTokens(t *testing.T) {
+	f := newFakeFeed()
+	var current atomic.Pointer[string]
+	f.token = func(*config.Server) (config.Secret, bool) {
+		if token := current.Load(); token != nil {
+			return config.NewSecret(*token), true
+		}
+		return config.Secret{}, false
+	}
+	s := at("a", "one", clientCredentials)
+	publishing(t, f, servers(s), func(b *bench) {
+		give := func(token string) {
+			current.Store(&token)
+			b.poke()
+			b.settle()
+		}
+		carried := func() bool { return b.Snapshot().Server("a").Carried }
+		fed := func() string {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return f.tokens[clusterAt(s)]
+		}
+		take := func() {
+			f.change(func() { f.holds[clusterAt(s)] = f.tokens[clusterAt(s)] })
+			b.settle()
+		}
+		b.ready("a", "x")
+		b.settle()
+		f.ackAll()
+		b.settle()
+		assert.Equal(t, "x", b.tools(), "a server without a token is offered: the broker says what is wrong")
+		assert.True(t, carried())
+		assert.Empty(t, fed())
+
+		give("one")
+		assert.Equal(t, "one", fed())
+		assert.True(t, carried(), "Envoy does not have the token yet")
+		take()
+		assert.False(t, carried())
+
+		give("two")
+		assert.Equal(t, "two", fed())
+		assert.False(t, carried(), "the token before is good until the next has arrived")
+		assert.Equal(t, []string{clusterAt(s)}, f.clusters(), "a new token makes no new cluster")
+		take()
+		assert.False(t, carried())
+
+		current.Store(nil)
+		b.poke()
+		b.settle()
+		assert.True(t, carried())
+		assert.Equal(t, "two", fed(), "calls in flight keep what they have")
+		give("three")
+		assert.True(t, carried())
+		take()
+		assert.False(t, carried())
+	})
+}
+
+func TestPublisherWithoutFeedHasTokensCarried(t *testing.T) {
+	publishing(t, nil, servers(at("a", "one", clientCredentials)), func(b *bench) {
+		b.ready("a", "x")
+		b.settle()
+		assert.True(t, b.Snapshot().Server("a").Carried)
+	})
 }

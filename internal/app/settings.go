@@ -13,6 +13,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/broker"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
 	"github.com/guicassolato/mcp-gateway/internal/xds"
 )
 
@@ -35,12 +36,15 @@ type settings struct {
 	maxRequestBytes    int64
 	pageSize           int
 	sessionKeyFile     string
+	authorizerKeyFile  string
+	authorizerIssuer   string
 	sessionMaxAge      time.Duration
 	sessionIdleTimeout time.Duration
 	drainTimeout       time.Duration
 	logLevel           string
 	logFormat          string
 	envoy              envoySettings
+	kube               kubeSettings
 }
 
 // envoySettings are those that concern Envoy's side.
@@ -53,6 +57,7 @@ type envoySettings struct {
 	nodeID    string
 	accessLog string
 	policies  string
+	values    string
 	systemCA  string
 }
 
@@ -64,6 +69,8 @@ const (
 	flagXDS    = "xds-address"
 	flagPublic = "public-url"
 	flagKey    = "session-key-file"
+	flagValues = "policies"
+	flagGrants = "trusted-authorizer-key-file"
 )
 
 // serving adds the flags of everything that serves.
@@ -74,6 +81,8 @@ func (s *settings) serving(f *pflag.FlagSet) {
 	f.StringVar(&s.sessionKeyFile, flagKey, "", "`file` with the secret, at least 32 bytes, that session tokens are signed with; replicas share it. Or the environment variable "+envSessionKey+"; with neither, a key is made for this run")
 	f.DurationVar(&s.sessionMaxAge, "session-max-age", session.DefaultMaxAge, "the longest life of a client's session")
 	f.DurationVar(&s.sessionIdleTimeout, "session-idle-timeout", session.DefaultMaxIdle, "how long a client's session may rest before it ends")
+	f.StringVar(&s.authorizerKeyFile, flagGrants, "", "`file` with the public key, as PEM, of a policy engine of yours that says what a caller may have in the signed header "+wire.HeaderAuthorized+". With a key, callers without that header may have nothing")
+	f.StringVar(&s.authorizerIssuer, "trusted-authorizer-issuer", "", "the `issuer` that the header of that policy engine must name; empty means any")
 	f.DurationVar(&s.drainTimeout, "drain-timeout", 10*time.Second, "how long calls in flight may still take once the process is told to stop")
 	f.StringVar(&s.adminAddress, flagAdmin, "127.0.0.1:8090", "`address` for /healthz, /readyz, /status and /metrics: host:port or unix:/path")
 	f.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -83,6 +92,7 @@ func (s *settings) serving(f *pflag.FlagSet) {
 
 // shared adds the flags that say what Envoy is told, whoever tells it.
 func (e *envoySettings) shared(f *pflag.FlagSet) {
+	f.StringVar(&e.values, flagValues, "", "`file` with policy values: whose tokens are believed, who may call what and how often. It is read again whenever it changes; empty means that there are none")
 	f.StringVar(&e.policies, "envoy-policies", "", "`file` with Envoy filters of your own, which run behind the router")
 	f.StringVar(&e.accessLog, "envoy-access-log", "", "`file` for Envoy's access log, such as /dev/stdout; empty means none")
 	f.StringVar(&e.systemCA, "envoy-system-ca", "", "`file` with the root certificates that Envoy trusts where a server has none of its own (default: the machine's)")

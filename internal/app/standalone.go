@@ -184,7 +184,7 @@ func (a *standalone) run(ctx context.Context, bin, version string) error {
 	}
 	a.gateway = g
 	a.progress("starting Envoy %s …", version)
-	if a.envoy, err = startEnvoy(bin, a.dir, g.feed.options, s.drainTimeout, a.stderr); err != nil {
+	if a.envoy, err = startEnvoy(bin, a.dir, g.feed.settings(), s.drainTimeout, a.stderr); err != nil {
 		return err
 	}
 	if err := a.untilReady(ctx); err != nil {
@@ -229,6 +229,9 @@ func (a *standalone) untilReady(ctx context.Context) error {
 func (a *standalone) isReady(ctx context.Context) bool {
 	if len(a.gateway.publisher.NotReady()) > 0 || len(a.gateway.feed.NotReady()) > 0 || !a.gateway.feed.Serving() {
 		return false
+	}
+	if p := a.gateway.policies; p != nil && (len(p.NotReady()) > 0 || !a.gateway.feed.Settled() && time.Since(p.started) < patience) {
+		return false // a first client would find its good token refused
 	}
 	for _, s := range a.gateway.publisher.Snapshot().Servers() {
 		if s.State.Health == catalog.HealthReady && !s.Programmed {

@@ -38,8 +38,8 @@ func (w *watched) current() *config.Config {
 
 // watch takes every good configuration over and reports every bad one (Invariant 8), until the context ends.
 func (g *gateway) watch(ctx context.Context, current *config.Config) {
-	file := g.settings.configFile
-	config.Watch(ctx, file, config.OS(), config.WatchOptions{
+	file := g.settings.configSource()
+	options := config.WatchOptions{
 		Logger:  g.logger,
 		Current: current,
 		OnChange: func(cfg *config.Config) {
@@ -47,6 +47,7 @@ func (g *gateway) watch(ctx context.Context, current *config.Config) {
 			g.metrics.ConfigTaken(time.Now())
 			g.forget(cfg)
 			g.watched.taken(cfg)
+			g.applyCredentials(cfg) //nolint:contextcheck // tokens are kept fresh until Close
 			g.publisher.SetConfig(cfg)
 			g.manager.Apply(cfg) //nolint:contextcheck // workers end by Close, not by a context
 		},
@@ -64,7 +65,12 @@ func (g *gateway) watch(ctx context.Context, current *config.Config) {
 			g.metrics.ConfigRecovered()
 			g.watched.refused(nil)
 		},
-	})
+	}
+	if g.kube != nil {
+		g.kube.Run(ctx, options)
+		return
+	}
+	config.Watch(ctx, file, config.OS(), options)
 }
 
 // forget drops the metrics of servers that have left.
@@ -80,8 +86,11 @@ func (g *gateway) forget(next *config.Config) {
 	}
 }
 
-// problemsOf takes an error of package config apart.
+// problemsOf takes an error of package config or policy apart.
 func problemsOf(err error) []string {
+	if out, ok := policyProblems(err); ok {
+		return out
+	}
 	var problems config.Problems
 	if !errors.As(err, &problems) {
 		return []string{err.Error()}
@@ -97,5 +106,5 @@ func problemsOf(err error) []string {
 func (g *gateway) configStatus() admin.Config {
 	g.watched.mu.Lock()
 	defer g.watched.mu.Unlock()
-	return admin.Config{File: g.settings.configFile, Loaded: g.watched.loaded, Problems: g.watched.problems}
+	return admin.Config{File: g.settings.configSource(), Loaded: g.watched.loaded, Problems: g.watched.problems}
 }

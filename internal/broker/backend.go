@@ -27,18 +27,22 @@ const (
 var errEnded = errors.New("the session has ended")
 
 // open returns the session's backend session with a server, and opens it if need be: once, however many calls race.
-func (b *Broker) open(ctx context.Context, s *session.Session, server *catalog.Server) (session.Backend, error) {
-	if have, ok := s.Backend(server.Name, server.Fingerprint); ok {
+func (b *Broker) open(ctx context.Context, c caller, server *catalog.Server) (session.Backend, error) {
+	if server.PerCaller {
+		b.tokens.remember(c, server)
+	}
+	key := c.key(server)
+	if have, ok := c.Backend(server.Name, key); ok {
 		return have, nil
 	}
 	//nolint:contextcheck // the opening outlives the call that asked for it: others may wait for it too
-	opening := b.flights.DoChan(s.Token()+"\x00"+server.Name+"\x00"+server.Fingerprint, func() (any, error) {
-		if have, ok := s.Backend(server.Name, server.Fingerprint); ok {
+	opening := b.flights.DoChan(c.Token()+"\x00"+server.Name+"\x00"+key, func() (any, error) {
+		if have, ok := c.Backend(server.Name, key); ok {
 			return have, nil
 		}
 		ctx, cancel := context.WithTimeout(b.ctx, openTimeout)
 		defer cancel()
-		return b.openNow(ctx, s, server)
+		return b.openNow(ctx, c, server)
 	})
 	select {
 	case res := <-opening:
@@ -51,26 +55,27 @@ func (b *Broker) open(ctx context.Context, s *session.Session, server *catalog.S
 	}
 }
 
-func (b *Broker) openNow(ctx context.Context, s *session.Session, server *catalog.Server) (session.Backend, error) {
+func (b *Broker) openNow(ctx context.Context, c caller, server *catalog.Server) (session.Backend, error) {
 	ep := b.opts.Endpoint(server.Name)
 	if ep == nil {
 		return session.Backend{}, fmt.Errorf("server %q is no longer configured", server.Name)
 	}
-	opened, err := ep.Open(ctx, s.InitParams())
+	ep = ep.For(c.authorization)
+	opened, err := ep.Open(ctx, c.InitParams())
 	if err != nil {
 		return session.Backend{}, err
 	}
-	level := s.LogLevel()
+	level := c.LogLevel()
 	b.sendLevel(ctx, ep, opened.Session, server, level)
-	be := session.Backend{ID: opened.ID, Revision: opened.Revision, Fingerprint: server.Fingerprint}
-	if !s.SetBackend(server.Name, be) {
-		b.closeBackend(server.Name, be) //nolint:contextcheck // nobody waits for it
+	be := session.Backend{ID: opened.ID, Revision: opened.Revision, Fingerprint: c.key(server)}
+	if !c.SetBackend(server.Name, be) {
+		b.closeBackend(ep, be) //nolint:contextcheck // nobody waits for it
 		return session.Backend{}, errEnded
 	}
-	if now := s.LogLevel(); string(now) != string(level) { // set meanwhile, when this session was not known yet
+	if now := c.LogLevel(); string(now) != string(level) { // set meanwhile, when this session was not known yet
 		b.sendLevel(ctx, ep, opened.Session, server, now)
 	}
-	b.follow(s, server.Name, be) //nolint:contextcheck // the stream outlives this call
+	b.follow(c.Session, server.Name, be) //nolint:contextcheck // the stream outlives this call
 	return be, nil
 }
 
@@ -90,12 +95,13 @@ func (b *Broker) SessionEnded(s *session.Session) {
 		h.cancel()
 	}
 	for name, be := range s.Backends() {
-		b.closeBackend(name, be)
+		b.closeBackend(b.endpointFor(s, name, be), be)
 	}
+	b.tokens.forget(s)
 }
 
-func (b *Broker) closeBackend(server string, be session.Backend) {
-	ep := b.opts.Endpoint(server)
+// closeBackend ends a session with the server that the endpoint is of. There may be none any more.
+func (b *Broker) closeBackend(ep *upstream.Endpoint, be session.Backend) {
 	if ep == nil || be.ID == "" {
 		return
 	}
@@ -109,7 +115,7 @@ func (b *Broker) closeBackend(server string, be session.Backend) {
 		ctx, cancel := context.WithTimeout(b.ctx, closeTimeout)
 		defer cancel()
 		if err := ep.Delete(ctx, upstreamSession(be)); err != nil {
-			b.opts.Logger.DebugContext(ctx, "could not close a backend session", "server", server, "error", err)
+			b.opts.Logger.DebugContext(ctx, "could not close a backend session", "server", ep.Name(), "error", err)
 		}
 	})
 }
@@ -128,7 +134,7 @@ func (b *Broker) everyBackend(s *session.Session, f func(context.Context, *upstr
 		var wait sync.WaitGroup
 		defer wait.Wait()
 		for name, be := range s.Backends() {
-			if server, ep := snap.Server(name), b.opts.Endpoint(name); server != nil && ep != nil {
+			if server, ep := snap.Server(name), b.endpointFor(s, name, be); server != nil && ep != nil {
 				wait.Go(func() { f(ctx, ep, upstreamSession(be), server) })
 			}
 		}

@@ -41,6 +41,10 @@ type Options struct {
 	Key     session.Key
 	// ResourceMetadata answers wire.PathProtectedResource.
 	ResourceMetadata http.Handler
+	// Access reads from a request what its caller may have. An error means that nobody can tell: the request is refused. If Access is nil,
+	// everything is for everyone. Challenge is the WWW-Authenticate header of a refusal with status 401 or 403; nil or empty means none.
+	Access    func(*http.Request) (Access, error)
+	Challenge func(status int) string
 }
 
 // Defaults of Options.
@@ -62,6 +66,8 @@ type Broker struct {
 	mu     sync.Mutex // guards hubs and closed
 	hubs   map[*session.Session]*hub
 	closed bool
+
+	tokens lastTokens
 }
 
 // New makes a broker.
@@ -121,9 +127,9 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodPost:
 		b.post(w, r)
 	case http.MethodGet:
-		b.withSession(w, r, nil, func(s *session.Session) { b.listen(w, r, s) })
+		b.admit(w, r, func(s *session.Session) { b.listen(w, r, s) })
 	case http.MethodDelete:
-		b.withSession(w, r, nil, func(s *session.Session) {
+		b.admit(w, r, func(s *session.Session) {
 			b.opts.Sessions.Delete(s)
 			w.WriteHeader(http.StatusNoContent)
 		})
@@ -153,44 +159,61 @@ func (b *Broker) post(w http.ResponseWriter, r *http.Request) {
 		b.fail(w, fault)
 		return
 	}
+	var id []byte
+	if m.Kind == jsonrpc.Request { // the id of a response is the server's
+		id = m.ID.Of(body)
+	}
+	access, ok := b.access(w, r, id)
+	if !ok {
+		return
+	}
 	if m.Kind == jsonrpc.Request && m.MethodName() == "initialize" {
-		b.initialize(w, r, &m)
+		b.initialize(w, r, &m, access)
 		return
 	}
 	//nolint:contextcheck // what servers are notified of outlives the request
 	b.withSession(w, r, m.ID.Of(body), func(s *session.Session) {
-		switch m.Kind {
-		case jsonrpc.Notification:
+		switch name := r.Header.Get(wire.HeaderServer); {
+		case m.Kind == jsonrpc.Request:
+			b.request(w, r, s, &m, access)
+		case name != "" && name != wire.BrokerServer:
+			b.forward(w, r, s, &m, name)
+		case m.Kind == jsonrpc.Notification:
 			b.notification(s, &m)
 			w.WriteHeader(http.StatusAccepted)
-		case jsonrpc.Request:
-			b.request(w, r, s, &m)
 		default:
 			b.fail(w, invalid(nil, http.StatusBadRequest, "this response answers no request of this session"))
 		}
 	})
 }
 
-func (b *Broker) request(w http.ResponseWriter, r *http.Request, s *session.Session, m *jsonrpc.Message) {
+func (b *Broker) request(w http.ResponseWriter, r *http.Request, s *session.Session, m *jsonrpc.Message, access Access) {
 	if name := r.Header.Get(wire.HeaderServer); name != "" && name != wire.BrokerServer {
-		b.carry(w, r, s, m, name)
+		b.carry(w, r, s, m, name, access)
 		return
 	}
 	switch method := m.MethodName(); method {
 	case "ping":
 		b.result(w, m, []byte("{}"))
 	case "tools/list":
-		b.list(w, m, catalog.Tool, "tools")
+		b.list(w, m, access, catalog.Tool, "tools")
 	case "prompts/list":
-		b.list(w, m, catalog.Prompt, "prompts")
+		b.list(w, m, access, catalog.Prompt, "prompts")
 	case "resources/list":
-		b.list(w, m, catalog.Resource, "resources")
+		b.list(w, m, access, catalog.Resource, "resources")
 	case "resources/templates/list":
-		b.list(w, m, catalog.Template, "resourceTemplates")
+		b.list(w, m, access, catalog.Template, "resourceTemplates")
 	case "logging/setLevel":
 		b.setLevel(w, r, s, m)
 	default:
 		b.fail(w, &jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, Status: http.StatusOK, ID: m.ID.Of(m.Body), Message: "unknown method"})
+	}
+}
+
+// admit calls f with the request's session, if the caller may use the gateway at all.
+func (b *Broker) admit(w http.ResponseWriter, r *http.Request, f func(*session.Session)) {
+	if _, ok := b.access(w, r, nil); ok {
+		b.withSession(w, r, nil, f)
 	}
 }
 
@@ -201,6 +224,7 @@ func (b *Broker) withSession(w http.ResponseWriter, r *http.Request, id []byte, 
 		b.fail(w, unknownSession(id))
 		return
 	}
+	b.tokens.renew(s, r.Header.Get("Authorization"))
 	f(s)
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/config"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/relay"
 	"github.com/guicassolato/mcp-gateway/internal/session"
@@ -18,23 +19,33 @@ import (
 
 // carry makes a call for a client whose session has none with the server yet. The router found the owner and put the
 // server's own names into the message.
-func (b *Broker) carry(w http.ResponseWriter, r *http.Request, s *session.Session, m *jsonrpc.Message, name string) {
-	server := b.opts.Snapshot().Server(name)
+func (b *Broker) carry(w http.ResponseWriter, r *http.Request, s *session.Session, m *jsonrpc.Message, name string, access Access) {
+	snap := b.opts.Snapshot()
+	server := snap.Server(name)
 	id := m.ID.Of(m.Body)
 	if server == nil {
 		b.fail(w, badGateway(id, http.StatusServiceUnavailable, name, "is no longer configured"))
 		return
 	}
+	if !access.Allows(carried(snap, server, m)) {
+		b.challenge(w, forbidden(id))
+		return
+	}
 	defer s.BeginCall(id, name)()
-	resp, err := b.call(r.Context(), s, server, id, m.Body)
+	resp, err := b.call(r.Context(), callerOf(s, r.Header.Get("Authorization")), server, id, m.Body) //nolint:bodyclose // who hands it on closes it
 	if err != nil {
 		var fault *jsonrpc.Error
 		if !errors.As(err, &fault) {
 			fault = badGateway(id, http.StatusBadGateway, name, err.Error())
 		}
-		b.fail(w, fault)
+		b.refuse(w, fault)
 		return
 	}
+	b.hand(w, resp)
+}
+
+// hand gives a server's answer to the client.
+func (b *Broker) hand(w http.ResponseWriter, resp *http.Response) {
 	defer func() { _ = resp.Body.Close() }()
 	if ct := resp.Header.Get("Content-Type"); ct != "" {
 		w.Header().Set("Content-Type", ct)
@@ -68,22 +79,27 @@ func pour(w http.ResponseWriter, body io.Reader) {
 	}
 }
 
-// Replay makes a call again that a server refused because it had forgotten the session. The answer's body streams.
-func (b *Broker) Replay(ctx context.Context, s *session.Session, server *catalog.Server, body []byte) (*http.Response, error) {
+// Replay makes a call again that a server refused because it had forgotten the session. A nil access is that of a caller who may have
+// everything. The answer's body streams.
+func (b *Broker) Replay(ctx context.Context, s *session.Session, server *catalog.Server, access Access, authorization string, body []byte) (*http.Response, error) {
 	m, fault := jsonrpc.Parse(body, jsonrpc.Limits{})
 	if fault != nil {
 		return nil, fault
 	}
-	return b.call(ctx, s, server, m.ID.Of(body), body)
+	if access != nil && !access.Allows(carried(b.opts.Snapshot(), server, &m)) {
+		return nil, forbidden(m.ID.Of(body))
+	}
+	return b.call(ctx, callerOf(s, authorization), server, m.ID.Of(body), body)
 }
 
 // Forgotten asks a server whether it has forgotten a backend session. Many servers refuse a call in one with status 400,
 // which may as well be about the call.
-func (b *Broker) Forgotten(ctx context.Context, server string, be session.Backend) bool {
+func (b *Broker) Forgotten(ctx context.Context, server, authorization string, be session.Backend) bool {
 	ep := b.opts.Endpoint(server)
 	if ep == nil {
 		return false
 	}
+	ep = ep.For(config.NewSecret(authorization))
 	ctx, cancel := context.WithTimeout(ctx, notifyTimeout)
 	defer cancel()
 	_, err := ep.Call(ctx, upstreamSession(be), "ping", nil)
@@ -92,9 +108,9 @@ func (b *Broker) Forgotten(ctx context.Context, server string, be session.Backen
 
 // call sends a message in the session's backend session with a server. One that the server has forgotten is replaced once:
 // a server that does not know the session has not begun the call. The error is a *jsonrpc.Error.
-func (b *Broker) call(ctx context.Context, s *session.Session, server *catalog.Server, id, body []byte) (*http.Response, error) {
+func (b *Broker) call(ctx context.Context, c caller, server *catalog.Server, id, body []byte) (*http.Response, error) {
 	for attempt := 0; ; attempt++ {
-		resp, err := b.attempt(ctx, s, server, id, body)
+		resp, err := b.attempt(ctx, c, server, id, body)
 		if !errors.Is(err, upstream.ErrSessionUnknown) {
 			return resp, err
 		}
@@ -104,26 +120,35 @@ func (b *Broker) call(ctx context.Context, s *session.Session, server *catalog.S
 	}
 }
 
-func (b *Broker) attempt(ctx context.Context, s *session.Session, server *catalog.Server, id, body []byte) (*http.Response, error) {
-	be, err := b.open(ctx, s, server)
+func (b *Broker) attempt(ctx context.Context, c caller, server *catalog.Server, id, body []byte) (*http.Response, error) {
+	be, err := b.open(ctx, c, server)
 	if errors.Is(err, errEnded) {
 		return nil, unknownSession(id)
 	}
 	if err != nil {
+		if fault := tokenFault(id, server, err); fault != nil {
+			return nil, fault
+		}
+		if status := (*upstream.StatusError)(nil); server.PerCaller && errors.As(err, &status) && refusesCaller(status.Status) {
+			return nil, notAccepted(id, server.Name, status.Status)
+		}
 		return nil, badGateway(id, http.StatusBadGateway, server.Name, "opened no session: "+err.Error())
 	}
 	ep := b.opts.Endpoint(server.Name)
 	if ep == nil {
 		return nil, badGateway(id, http.StatusServiceUnavailable, server.Name, "is no longer configured")
 	}
-	resp, err := ep.Post(ctx, upstreamSession(be), body, nil)
+	resp, err := ep.For(c.authorization).Post(ctx, upstreamSession(be), body, nil)
 	if err != nil {
+		if fault := tokenFault(id, server, err); fault != nil {
+			return nil, fault
+		}
 		return nil, badGateway(id, http.StatusServiceUnavailable, server.Name, "could not be reached: "+err.Error())
 	}
 	verdict, why := relay.Judge(resp.StatusCode, resp.Header.Get("Content-Type"), resp.Header.Get("Content-Encoding"), resp.ContentLength == 0)
 	switch verdict {
 	case relay.Stream:
-		resp.Body = b.stream(resp.Body, s, server.Name, id)
+		resp.Body = b.stream(resp.Body, c.Session, server.Name, id)
 		return resp, nil
 	case relay.Plain:
 		verdict, why = relay.Bad, fmt.Sprintf("took the request without an answer (HTTP status %d)", resp.StatusCode)
@@ -136,8 +161,11 @@ func (b *Broker) attempt(ctx context.Context, s *session.Session, server *catalo
 	}
 	_ = resp.Body.Close() // nothing of it is used
 	if verdict == relay.Forgotten {
-		s.DropBackend(server.Name, be.ID)
+		c.DropBackend(server.Name, be.ID)
 		return nil, fmt.Errorf("server %q: %w", server.Name, upstream.ErrSessionUnknown)
+	}
+	if server.PerCaller && refusesCaller(resp.StatusCode) {
+		return nil, notAccepted(id, server.Name, resp.StatusCode)
 	}
 	return nil, badGateway(id, http.StatusBadGateway, server.Name, why)
 }
@@ -164,7 +192,7 @@ func badGateway(id []byte, status int, server, what string) *jsonrpc.Error {
 }
 
 // stream rewrites an event stream while it is read.
-func (b *Broker) stream(body io.ReadCloser, s *session.Session, server string, id []byte) io.ReadCloser {
+func (b *Broker) stream(body io.ReadCloser, s *session.Session, server string, id []byte) *rewritten {
 	st := &rewritten{body: body, server: server, id: id}
 	st.rewriter = relay.New(s, server, relay.Options{
 		Kind:     session.SealCallEvent,

@@ -230,7 +230,7 @@ func TestReplay(t *testing.T) {
 		event(w, "", `{"jsonrpc":"2.0","id":1,"method":"ping"}`)
 		event(w, "", resultOf(m, "{}"))
 	})
-	resp, err := f.broker.Replay(t.Context(), s, srv, []byte(callOf(token, "weather", hugeID, "t").body))
+	resp, err := f.broker.Replay(t.Context(), s, srv, nil, "", []byte(callOf(token, "weather", hugeID, "t").body))
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	assert.Equal(t, http.StatusOK, resp.StatusCode)
@@ -240,12 +240,12 @@ func TestReplay(t *testing.T) {
 	assert.Contains(t, string(body), `"id":"gw.r.weather.`)
 	assert.Contains(t, string(body), `"id":`+hugeID+`,"result"`)
 
-	_, err = f.broker.Replay(t.Context(), s, srv, []byte(`{`)) //nolint:bodyclose // there is none
+	_, err = f.broker.Replay(t.Context(), s, srv, nil, "", []byte(`{`)) //nolint:bodyclose // there is none
 	var fault *jsonrpc.Error
 	require.ErrorAs(t, err, &fault)
 	f.endpoints["weather"].Close()
 	weather.does("tools/call", status(http.StatusNotFound, "", ""))
-	_, err = f.broker.Replay(t.Context(), s, srv, []byte(callOf(token, "weather", hugeID, "t").body)) //nolint:bodyclose // there is none
+	_, err = f.broker.Replay(t.Context(), s, srv, nil, "", []byte(callOf(token, "weather", hugeID, "t").body)) //nolint:bodyclose // there is none
 	require.ErrorAs(t, err, &fault)
 	assert.Equal(t, http.StatusBadGateway, fault.Status)
 	assert.Equal(t, hugeID, string(fault.ID))

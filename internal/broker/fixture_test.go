@@ -100,6 +100,7 @@ type setup struct {
 	options func(*broker.Options)
 	session session.Options
 	servers []server
+	key     session.Key // zero: a new one
 }
 
 func start(t testing.TB, servers ...server) *fixture {
@@ -112,8 +113,11 @@ func (s setup) start(t testing.TB) *fixture {
 	if s.net == nil {
 		s.net = loopback{}
 	}
+	if s.key == (session.Key{}) {
+		s.key = session.GenerateKey()
+	}
 	f := &fixture{
-		t: t, key: session.GenerateKey(), states: map[string]catalog.State{},
+		t: t, key: s.key, states: map[string]catalog.State{},
 		endpoints: map[string]*upstream.Endpoint{}, poked: make(chan string, 100),
 	}
 	for _, srv := range s.servers {

@@ -78,6 +78,9 @@ func (b *Broker) broadcast(method string) {
 // listen serves a client's GET stream until one of both sides ends it.
 func (b *Broker) listen(w http.ResponseWriter, r *http.Request, s *session.Session) {
 	defer s.Hold()()
+	if b.resumeCarried(w, r, s) {
+		return
+	}
 	st := &stream{events: make(chan []byte, streamBuffer), cut: make(chan struct{})}
 	h := b.join(s, st)
 	defer b.leave(h, st)
@@ -243,7 +246,7 @@ func (b *Broker) followBackend(ctx context.Context, h *hub, server string, be se
 // makes sense to connect again.
 func (b *Broker) readBackend(ctx context.Context, h *hub, server string, be session.Backend, after string) (last string, again bool) {
 	last = after
-	ep := b.opts.Endpoint(server)
+	ep := b.endpointFor(h.session, server, be)
 	if ep == nil {
 		return last, false
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // initialize starts a session. Its revision is the client's where the gateway speaks it, else the newest.
-func (b *Broker) initialize(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message) {
+func (b *Broker) initialize(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message, access Access) {
 	span := m.Param("protocolVersion")
 	requested, err := jsonrpc.Unquote(span.Of(m.Body))
 	if err != nil {
@@ -35,7 +35,7 @@ func (b *Broker) initialize(w http.ResponseWriter, r *http.Request, m *jsonrpc.M
 		})
 		return
 	}
-	result, err := json.Marshal(b.welcome(revision))
+	result, err := json.Marshal(b.welcome(revision, access))
 	if err != nil {
 		b.fail(w, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Status: http.StatusInternalServerError, ID: m.ID.Of(m.Body), Message: err.Error()})
 		return
@@ -78,10 +78,15 @@ type initializeResult struct {
 	Instructions string `json:"instructions,omitempty"`
 }
 
-// welcome is the result of initialize: the truth about what the servers behind can do.
-func (b *Broker) welcome(revision string) initializeResult {
-	f := b.opts.Snapshot().Features()
-	res := initializeResult{ProtocolVersion: revision, Instructions: f.Instructions}
+// welcome is the result of initialize: the truth about what the servers behind can do. What they tell of their use is for those who may use
+// them; the capabilities are the same for all, since a caller's rights may change during a session.
+func (b *Broker) welcome(revision string, access Access) initializeResult {
+	snap := b.opts.Snapshot()
+	f := snap.Features()
+	res := initializeResult{ProtocolVersion: revision}
+	if f.Instructions != "" {
+		res.Instructions = snap.Instructions(reaches(snap, access))
+	}
 	res.ServerInfo.Name, res.ServerInfo.Title, res.ServerInfo.Version = "mcp-gateway", "MCP Gateway", b.opts.Version
 	res.Capabilities.Tools.ListChanged = true
 	if f.Prompts {

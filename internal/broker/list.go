@@ -11,14 +11,14 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 )
 
-// list answers with one page of a kind's items.
-func (b *Broker) list(w http.ResponseWriter, m *jsonrpc.Message, kind catalog.Kind, member string) {
+// list answers with one page of those items of a kind that the caller may have.
+func (b *Broker) list(w http.ResponseWriter, m *jsonrpc.Message, access Access, kind catalog.Kind, member string) {
 	after, ok := b.readCursor(kind, m.Param("cursor").Of(m.Body))
 	if !ok {
 		b.fail(w, badParams(m, "params.cursor is none that this list gave"))
 		return
 	}
-	definitions, last := b.opts.Snapshot().Page(kind, after, b.opts.PageSize)
+	definitions, last := page(b.opts.Snapshot(), access, kind, after, b.opts.PageSize)
 	head := append([]byte(`{"jsonrpc":"2.0","id":`), m.ID.Of(m.Body)...)
 	head = append(append(append(head, `,"result":{"`...), member...), `":[`...)
 	tail := []byte("]}}")

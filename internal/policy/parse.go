@@ -35,6 +35,8 @@ func Parse(name string, data []byte) (*Set, error) {
 type parser struct {
 	reader
 	conditions *conditions
+	// global says that a service counts for the limits.
+	global bool
 }
 
 func (p *parser) root(n *yaml.Node) *Set {
@@ -49,7 +51,7 @@ func (p *parser) root(n *yaml.Node) *Set {
 		p.refuse(root, `the key "policies" is missing; "policies: {}" means that there are none`)
 		return set
 	}
-	if members, ok = p.mapping(policies, "authentication", "acl", "rateLimits"); !ok {
+	if members, ok = p.mapping(policies, "authentication", "acl", "rateLimits", "rateLimitService"); !ok {
 		return set
 	}
 	v, authenticated := members["authentication"]
@@ -58,6 +60,9 @@ func (p *parser) root(n *yaml.Node) *Set {
 	}
 	if v, ok := members["acl"]; ok {
 		set.ACL = p.acl(v, authenticated)
+	}
+	if v, ok := members["rateLimitService"]; ok {
+		set.RateLimitService = p.rateLimitService(v)
 	}
 	if v, ok := members["rateLimits"]; ok {
 		set.RateLimits = p.rateLimits(v, authenticated)
@@ -176,7 +181,7 @@ func (p *parser) rateLimit(v value, index int, authenticated bool, taken names) 
 		case "limit":
 			l.Limit = p.count(member)
 		case "window":
-			l.Window = p.duration(member, minWindow, maxWindow)
+			l.Window = p.window(member)
 		}
 	}
 	return l

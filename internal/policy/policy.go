@@ -17,6 +17,8 @@ type Set struct {
 	// ACL is nil where the values have no "acl": then every caller may call everything. An empty one allows nothing.
 	ACL        []Rule
 	RateLimits []RateLimit
+	// RateLimitService counts for all Envoys together. Nil means that each counts for itself.
+	RateLimitService *RateLimitService
 }
 
 // Authentication says whose tokens are believed.
@@ -86,9 +88,22 @@ type RateLimit struct {
 	// Tools are globs over public names, Servers over the names of servers. Empty lists mean all. What is limited are tools/call requests.
 	Tools, Servers []Glob
 	// Per are what each has a budget of its own; empty means that all share one.
-	Per    []Per
+	Per []Per
+	// Limit is what a full budget has; an empty one is full again after Window, filled up steadily.
 	Limit  uint32
 	Window time.Duration
+}
+
+// RateLimitService is a global rate limit service in the sense of Envoy's API.
+type RateLimitService struct {
+	// Address is "host:port" of its gRPC endpoint.
+	Address string
+	// Domain is what the service knows these limits by.
+	Domain string
+	// Timeout is how long Envoy waits for the service with each call.
+	Timeout time.Duration
+	// FailClosed refuses calls that the service cannot count. Without it they pass.
+	FailClosed bool
 }
 
 // Per is what a budget belongs to.

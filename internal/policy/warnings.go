@@ -40,6 +40,9 @@ func (s *Set) generalWarnings() []string {
 	case s.ACL != nil && len(s.ACL) == 0:
 		out = append(out, "policies.acl is empty: nobody may call anything")
 	}
+	if s.RateLimitService != nil && len(s.RateLimits) == 0 {
+		out = append(out, "there is a rateLimitService, but no rateLimits: nothing is counted")
+	}
 	return out
 }
 

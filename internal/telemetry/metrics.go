@@ -28,6 +28,7 @@ type Metrics struct {
 	reloaded prometheus.Gauge
 	good     prometheus.Gauge
 	listings *prometheus.CounterVec
+	policies *PolicyMetrics // nil where there are none
 }
 
 // NewMetrics makes the metrics of a gateway of the given version.

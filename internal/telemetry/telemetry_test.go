@@ -82,6 +82,23 @@ mcp_gateway_upstream_listings_total{server="a"} 2
 	assert.Contains(t, scrape(t, m), "mcp_gateway_config_valid 1")
 }
 
+// TestPolicyMetrics: they are there only where there are policies.
+func TestPolicyMetrics(t *testing.T) {
+	m := NewMetrics("1", Sources{Snapshot: func() *catalog.Snapshot { return nil }, Sessions: func() int { return 0 }})
+	assert.NotContains(t, scrape(t, m), "policy")
+	m.Policies().Taken(time.UnixMilli(1500), 1)
+	m.Policies().Taken(time.UnixMilli(2500), 2)
+	m.Policies().Refused()
+	for _, want := range []string{
+		`mcp_gateway_policy_generation 2`, `mcp_gateway_policy_last_success_timestamp_seconds 2.5`, `mcp_gateway_policy_valid 0`,
+		`mcp_gateway_policy_reloads_total{result="failure"} 1`, `mcp_gateway_policy_reloads_total{result="success"} 2`,
+	} {
+		assert.Contains(t, scrape(t, m), want)
+	}
+	m.Policies().Recovered()
+	assert.Contains(t, scrape(t, m), "mcp_gateway_policy_valid 1")
+}
+
 // The router counts every request.
 func TestCountingAllocatesNothing(t *testing.T) {
 	m := newRouterMetrics()

@@ -26,10 +26,12 @@ const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 // addClusters adds the gateway's own clusters, the servers' in order of their names, and the policies'.
 func (b *builder) addClusters(r *Resources, cs []Cluster) {
 	r.Clusters = append(r.Clusters, b.brokerCluster(), b.grpcCluster(wire.RouterCluster, b.at.router))
-	if c := b.keysCluster(); c != nil {
-		r.Clusters = append(r.Clusters, c)
+	for _, c := range []*clusterv3.Cluster{b.keysCluster(), b.limitsCluster()} {
+		if c != nil {
+			r.Clusters = append(r.Clusters, c)
+		}
 	}
-	seen := map[string]bool{wire.BrokerCluster: true, wire.RouterCluster: true, wire.XDSCluster: true, jwksCluster: true}
+	seen := map[string]bool{wire.BrokerCluster: true, wire.RouterCluster: true, wire.XDSCluster: true, jwksCluster: true, limitsCluster: true}
 	for _, c := range slices.SortedFunc(slices.Values(cs), func(x, y Cluster) int { return cmp.Compare(x.Name, y.Name) }) {
 		if err := checkName(c.Name, seen); err != nil {
 			b.errs = append(b.errs, fmt.Errorf("server %q: %w", c.Server.Name, err))

@@ -65,7 +65,7 @@ func TestWhatBecomesOfAuthorization(t *testing.T) {
 		for part, there := range want {
 			assert.Equal(t, there, strings.Contains(text, part), "%d %s", kind, part)
 		}
-		assert.True(t, strings.Contains(text, `"remove":"cookie"`), kind)
+		assert.Contains(t, text, `"remove":"cookie"`, kind)
 		assert.Equal(t, want[injected], len(r.Secrets) == 1, kind)
 	}
 }

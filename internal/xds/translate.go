@@ -141,5 +141,5 @@ func no() *wrapperspb.BoolValue { return wrapperspb.Bool(false) }
 
 // reservedCluster tells the gateway's own clusters.
 func reservedCluster(name string) bool {
-	return name == wire.BrokerCluster || name == wire.RouterCluster || name == wire.XDSCluster || name == jwksCluster
+	return name == wire.BrokerCluster || name == wire.RouterCluster || name == wire.XDSCluster || name == jwksCluster || name == limitsCluster
 }

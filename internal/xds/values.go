@@ -72,7 +72,7 @@ func (b *builder) valueConfigs() []*corev3.TypedExtensionConfig {
 	return []*corev3.TypedExtensionConfig{
 		config(authenticationFilter, b.authentication(v)),
 		config(accessFilter, b.access(v.Set)),
-		config(limitsFilter, b.limits(v.Set)),
+		config(limitsFilter, b.limiter(v.Set)),
 	}
 }
 
@@ -83,6 +83,9 @@ func (b *builder) chained(configs []*corev3.TypedExtensionConfig) []*hcmv3.HttpF
 		f := &hcmv3.HttpFilter{Name: c.GetName(), ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: c.GetTypedConfig()}}
 		if !b.static {
 			f = reference(f)
+			if c.GetName() == limitsFilter {
+				f.GetConfigDiscovery().TypeUrls = limitTypes()
+			}
 		}
 		out = append(out, f)
 	}

@@ -36,20 +36,28 @@ func (b *builder) limits(s *policy.Set) *limitv3.LocalRateLimit {
 	for i := range s.RateLimits {
 		limit := &s.RateLimits[i]
 		parts := b.descriptor(limit)
-		rate := &routev3.RateLimit{}
 		budget := &ratelimitv3.LocalRateLimitDescriptor{TokenBucket: &typev3.TokenBucket{
 			MaxTokens:     limit.Limit,
 			TokensPerFill: wrapperspb.UInt32(limit.Limit),
 			FillInterval:  durationpb.New(limit.Window),
 		}}
+		rate := rateOf(parts)
 		for _, p := range parts {
-			rate.Actions = append(rate.Actions, p.action)
 			budget.Entries = append(budget.Entries, &ratelimitv3.RateLimitDescriptor_Entry{Key: p.key, Value: p.value})
 		}
 		l.RateLimits = append(l.RateLimits, rate)
 		l.Descriptors = append(l.Descriptors, budget)
 	}
 	return l
+}
+
+// rateOf is what finds out under what a call is counted. A call that one of the parts is not for is not counted.
+func rateOf(parts []part) *routev3.RateLimit {
+	rate := &routev3.RateLimit{}
+	for _, p := range parts {
+		rate.Actions = append(rate.Actions, p.action)
+	}
+	return rate
 }
 
 // part is one entry of what a call is counted under. Without a value, every value that a call has gets a budget of its own.
@@ -60,17 +68,13 @@ type part struct {
 
 // descriptor is what a call is counted under for a limit.
 func (b *builder) descriptor(l *policy.RateLimit) []part {
-	parts := []part{
-		{key: "limit", value: l.Name, action: &routev3.RateLimit_Action{ActionSpecifier: &routev3.RateLimit_Action_GenericKey_{
-			GenericKey: &routev3.RateLimit_Action_GenericKey{DescriptorKey: "limit", DescriptorValue: l.Name},
-		}}},
-		{key: "counts", value: "true", action: &routev3.RateLimit_Action{ActionSpecifier: &routev3.RateLimit_Action_Extension{
-			Extension: &corev3.TypedExtensionConfig{
-				Name:        "envoy.rate_limit_descriptors.expr",
-				TypedConfig: b.pack(&exprv3.Descriptor{DescriptorKey: "counts", ExprSpecifier: &exprv3.Descriptor_Parsed{Parsed: counts(l)}}),
-			},
-		}}},
-	}
+	const key = "limit"
+	parts := []part{{key: key, value: l.Name, action: &routev3.RateLimit_Action{ActionSpecifier: &routev3.RateLimit_Action_Extension{
+		Extension: &corev3.TypedExtensionConfig{
+			Name:        "envoy.rate_limit_descriptors.expr",
+			TypedConfig: b.pack(&exprv3.Descriptor{DescriptorKey: key, ExprSpecifier: &exprv3.Descriptor_Parsed{Parsed: nameIfCounted(l)}}),
+		},
+	}}}}
 	if slices.Contains(l.Per, policy.PerUser) {
 		parts = append(parts, ofMetadata("issuer", tokenNamespace, payloadKey, "iss"), ofMetadata("subject", tokenNamespace, payloadKey, "sub"))
 	}
@@ -96,10 +100,16 @@ func ofMetadata(key, namespace, at string, path ...string) part {
 	}}}
 }
 
-// counts is the expression that is true of the calls of tools that count against a limit. Names in headers may be encoded; those in the metadata are
-// as they are.
-func counts(l *policy.RateLimit) *expr.Expr {
+// nameIfCounted is the expression whose value is the limit's name for the calls of tools that count against it, and that has none for all others:
+// these are counted under nothing then, and nobody is asked about them. Names in headers may be encoded; those in the metadata are as they are.
+func nameIfCounted(l *policy.RateLimit) *expr.Expr {
 	r := &rewriter{}
+	nothing := r.apply("_[_]", r.path(wire.MetadataNamespace, wire.KeyTool), r.text("of no text"))
+	return r.apply("_?_:_", r.counts(l), r.text(l.Name), nothing)
+}
+
+// counts is true of the calls of tools that count against a limit.
+func (r *rewriter) counts(l *policy.RateLimit) *expr.Expr {
 	facts := func() *expr.Expr {
 		return r.apply("_[_]", r.member(r.ident("metadata"), "filter_metadata"), r.text(wire.MetadataNamespace))
 	}

@@ -32,6 +32,13 @@ func calls(t *testing.T, g *gateway, authorization string, tools ...string) (pas
 }
 
 func TestValuesLimitCalls(t *testing.T) {
+	t.Run("in Envoy", func(t *testing.T) { limitCalls(t, nil) })
+	t.Run("by a service", func(t *testing.T) { limitCalls(t, startLimitService(t)) })
+}
+
+// limitCalls has calls counted by Envoy or by a service, with the same outcome.
+func limitCalls(t *testing.T, service *limitService) {
+	t.Helper()
 	a := upstream(t, "a", saying("done"))
 	key := newIssuer(t, "k")
 	as := func(subject any) string { return "Bearer " + key.token(t, goodClaims(map[string]any{"sub": subject})) }
@@ -71,8 +78,11 @@ func TestValuesLimitCalls(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			g.change(t, values(parseValues(t, "  rateLimits: "+tt.limits+"\n"), jwks(t, key)), a)
+			set := parseValues(t, "  rateLimits: "+tt.limits+"\n"+service.asValue())
+			service.load(t, set)
+			g.change(t, values(set, jwks(t, key)), a)
 			tt.check(t)
+			asked := service.timesAsked()
 			for range 5 {
 				for _, c := range []stubCall{
 					{To: "a", Metadata: map[string]string{wire.KeyMethod: "tools/list", wire.KeyServer: wire.BrokerServer}},
@@ -82,6 +92,7 @@ func TestValuesLimitCalls(t *testing.T) {
 					require.Equal(t, http.StatusOK, got.status, "only calls of tools are limited")
 				}
 			}
+			require.Equal(t, asked, service.timesAsked(), "of what is not limited nobody is asked")
 		})
 	}
 }

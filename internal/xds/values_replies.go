@@ -43,6 +43,7 @@ func (b *builder) refusals() []reply {
 			when: b.expression(`response.code_details.startsWith("rbac_access_denied")`),
 			code: http.StatusForbidden, message: "this request is not allowed", challenge: challengeScope,
 		},
+		{when: flags("RLSE"), code: codeInternal, message: "calls cannot be counted at the moment"},
 	}
 }
 

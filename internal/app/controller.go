@@ -1,0 +1,93 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"github.com/guicassolato/mcp-gateway/internal/controller"
+	"github.com/guicassolato/mcp-gateway/internal/kubesource"
+)
+
+const (
+	flagController = "controller"
+	flagGateway    = "gateway"
+	flagNamespace  = "namespace"
+	flagWatch      = "watch-namespaces"
+	flagMetrics    = "metrics-address"
+	flagHealth     = "health-address"
+)
+
+// kubeSettings are those that concern a cluster.
+type kubeSettings struct {
+	kubeconfig string
+	namespaces []string
+
+	// For the broker and router.
+	configMap string
+
+	// For the controller.
+	gateways       []string
+	namespace      string
+	clusterDomain  string
+	metricsAddress string
+	healthAddress  string
+	leaderElect    bool
+}
+
+// flags adds the flags of everything in a cluster.
+func (k *kubeSettings) flags(f *pflag.FlagSet) {
+	f.StringVar(&k.configMap, flagConfigMap, "", "`namespace/name` of a ConfigMap with the configuration, which is watched over the Kubernetes API, in place of a file")
+	f.StringVar(&k.kubeconfig, "kubeconfig", "", "`file` that says how the Kubernetes API is reached (default: that of $KUBECONFIG, else the pod's own service account)")
+	f.StringSliceVar(&k.namespaces, flagWatch, nil, "`namespaces` whose MCPServers count, separated by commas; empty means all. With them neither controller nor broker looks at the rest of the cluster")
+	f.StringSliceVar(&k.gateways, flagGateway, []string{"gateway-system/mcp-gateway"}, "with --controller: the Gateway, as `namespace/name`, whose MCPServers are looked after. Several have a namespace each for their broker: namespace/name=namespace")
+	f.StringVar(&k.namespace, flagNamespace, "mcp-system", "with --controller: the `namespace` of the broker and router, where their configuration is written")
+	f.StringVar(&k.clusterDomain, "cluster-domain", "cluster.local", "with --controller: the `domain` that the names of Services end with")
+	f.StringVar(&k.metricsAddress, flagMetrics, ":8082", "with --controller: `address` for /metrics; empty means none")
+	f.StringVar(&k.healthAddress, flagHealth, ":8081", "with --controller: `address` for /healthz and /readyz; empty means none")
+	f.BoolVar(&k.leaderElect, "leader-elect", true, "with --controller: let one of several replicas work at a time, by a Lease in --"+flagNamespace)
+}
+
+// options are the settings as package controller wants them.
+func (k *kubeSettings) options() (controller.Options, error) {
+	o := controller.Options{
+		Namespaces: k.namespaces, ClusterDomain: k.clusterDomain, MetricsAddress: k.metricsAddress, HealthAddress: k.healthAddress,
+		LeaderElection: k.leaderElect, LeaseNamespace: k.namespace,
+	}
+	var errs []error
+	for _, text := range k.gateways {
+		g, err := controller.ParseGateway(text, k.namespace)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--%s %w", flagGateway, err))
+			continue
+		}
+		o.Gateways = append(o.Gateways, g)
+	}
+	if len(errs) == 0 {
+		errs = append(errs, o.Check())
+	}
+	for flag, address := range map[string]string{flagMetrics: k.metricsAddress, flagHealth: k.healthAddress} {
+		if address != "" {
+			errs = append(errs, checkAddress(flag, address))
+		}
+	}
+	return o, errors.Join(errs...)
+}
+
+// control runs the controller until it is told to stop.
+func (p *process) control(ctx context.Context, s *settings) error {
+	o, err := s.kube.options()
+	if err != nil {
+		return usage(fmt.Errorf("--%s: %w", flagController, err))
+	}
+	if o.Logger, err = p.logger(s); err != nil {
+		return err
+	}
+	if o.Config, _, err = kubesource.Cluster(s.kube.kubeconfig); err != nil {
+		return err
+	}
+	o.Logger.InfoContext(ctx, "controller starts", "gateways", s.kube.gateways, "namespace", s.kube.namespace, "watch-namespaces", s.kube.namespaces, "version", p.version)
+	return p.ended(controller.Run(ctx, o))
+}

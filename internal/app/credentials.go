@@ -1,0 +1,67 @@
+package app
+
+import (
+	"slices"
+
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/credential"
+	"github.com/guicassolato/mcp-gateway/internal/router"
+)
+
+// assembleCredentials makes the part that gets tokens, and has them reach Envoys.
+func (g *gateway) assembleCredentials() {
+	g.tokens = credential.New(credential.Options{Logger: g.logger, OnChange: g.tokenChanged})
+	g.publisher.token = g.tokens.Token
+}
+
+// applyCredentials takes the credentials of a configuration, before anybody else does, and warns of those that deserve it.
+func (g *gateway) applyCredentials(cfg *config.Config) {
+	g.tokens.Apply(cfg)
+	for _, p := range credentialWarnings(cfg) {
+		g.logger.Warn("credential", "server", p.Server, "warning", p.Message)
+	}
+}
+
+// tokenChanged is told that the token of servers is another. One that failed for want of it is tried again at once.
+func (g *gateway) tokenChanged(servers []string, regained bool) {
+	g.publisher.poke()
+	if !regained {
+		return
+	}
+	snap := g.publisher.Snapshot()
+	for _, name := range servers {
+		if s := snap.Server(name); s != nil && s.State.Health == catalog.HealthFailing {
+			g.manager.Poke(name)
+		}
+	}
+}
+
+// unauthorized is told of a call that Envoy made and its server refused with status 401: the next call gets another token.
+func (g *gateway) unauthorized(c *router.Call) {
+	cfg := g.watched.current()
+	i := slices.IndexFunc(cfg.Servers, func(s config.Server) bool { return s.Name == c.Server.Name })
+	if i >= 0 && catalog.Fingerprint(&cfg.Servers[i]) == c.Server.Fingerprint {
+		g.tokens.Refused(&cfg.Servers[i])
+	}
+}
+
+// problems are those of the catalog and of the credentials.
+func (g *gateway) problems() []catalog.Problem {
+	return slices.Concat(g.publisher.view.Load().problems, credentialWarnings(g.watched.current()))
+}
+
+// credentialWarnings are about what was chosen, and yet is better known to whoever operates the gateway.
+func credentialWarnings(cfg *config.Config) []catalog.Problem {
+	var out []catalog.Problem
+	for i := range cfg.Servers {
+		if s := &cfg.Servers[i]; s.Enabled && s.Credential != nil && s.Credential.Kind == config.ClientToken {
+			out = append(out, catalog.Problem{
+				Server: s.Name,
+				Message: "clientToken passes the token of each client on: the server can use it wherever the client can; tokenExchange would give it " +
+					"one that is good for this server only",
+			})
+		}
+	}
+	return out
+}
