@@ -4,6 +4,14 @@
 GATEWAY_LOCAL_PORT_HTTP_MCP ?= 8888
 # A configuration file for `make run`; without one it starts two example servers.
 CONFIG ?=
+# The port of Keycloak and the policy file in `make oauth-example-setup`.
+KEYCLOAK_PORT ?= 8889
+POLICIES ?= config/oauth/policies.yaml
+# The Gateway whose MCPServers `make run-controller` looks after, and the namespace of its broker and router.
+GATEWAY ?= gateway-system/mcp-gateway
+NAMESPACE ?= mcp-system
+# The MCP endpoint for `make inspect-gateway`.
+URL ?= http://127.0.0.1:$(GATEWAY_LOCAL_PORT_HTTP_MCP)/mcp
 # More flags for `go test` in `make test` and `make test-unit`, such as -v or -run=Name.
 TEST_FLAGS ?=
 # How long `make fuzz` spends on each target.
@@ -25,7 +33,7 @@ GO_BUILD = go build -trimpath -buildvcs=false
 help: ## List the targets
 	@echo 'Usage: make TARGET [NAME=VALUE...]'
 	@echo
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'What is fetched once is kept in $$HOME/.cache/mcp-gateway; MCP_GATEWAY_CACHE names another folder.'
 
@@ -40,13 +48,41 @@ run: build ## Run the gateway with Envoy on 127.0.0.1: [CONFIG=file.yaml] [GATEW
 	@envoy="$$(hack/envoy.sh)" && exec bin/foreground bin/mcp-broker-router standalone --envoy "$$envoy" \
 	  --port '$(GATEWAY_LOCAL_PORT_HTTP_MCP)' $(if $(CONFIG),--mcp-gateway-config '$(CONFIG)',--example-servers bin/example-server)
 
+.PHONY: run-controller
+run-controller: build ## Run the controller here, against the cluster of your kubeconfig: [GATEWAY=gateway-system/mcp-gateway] [NAMESPACE=mcp-system]
+	@exec bin/mcp-broker-router --controller --gateway '$(GATEWAY)' --namespace '$(NAMESPACE)' \
+	  --metrics-address 127.0.0.1:8082 --health-address 127.0.0.1:8081
+
+.PHONY: oauth-example-setup
+oauth-example-setup: build ## Run the gateway with logins: Keycloak on 127.0.0.1:8889, policies on: [KEYCLOAK_PORT=8889] [POLICIES=file.yaml]
+	@$(GO_BUILD) -o bin/foreground ./hack/foreground
+	@GATEWAY_LOCAL_PORT_HTTP_MCP='$(GATEWAY_LOCAL_PORT_HTTP_MCP)' KEYCLOAK_PORT='$(KEYCLOAK_PORT)' POLICIES='$(POLICIES)' \
+	  exec bin/foreground hack/oauth-example.sh
+
+.PHONY: inspect-gateway
+inspect-gateway: ## Run MCP Inspector for the gateway: [URL=http://127.0.0.1:8888/mcp]
+	@$(GO_BUILD) -o bin/foreground ./hack/foreground
+	@exec bin/foreground hack/inspect.sh '$(URL)'
+
 .PHONY: test
 test: build ## Run every test: vet, unit tests with the race detector, real Envoy and MCP servers, conformance
 	@TEST_FLAGS='$(TEST_FLAGS)' hack/test.sh
 
+.PHONY: test-auth
+test-auth: ## Run the tests of authentication: real Keycloak, Envoy, MCP servers and browser
+	@TEST_FLAGS='$(TEST_FLAGS)' hack/test-auth.sh
+
+.PHONY: test-k8s
+test-k8s: ## Run the tests against a real Kubernetes API server (built from source once, if it cannot be downloaded)
+	@TEST_FLAGS='$(TEST_FLAGS)' hack/test-k8s.sh
+
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go
 	go test $(TEST_FLAGS) $$(go list ./... | grep -v /e2e)
+
+.PHONY: generate
+generate: ## Generate what is made from the Go code: deep copies and CustomResourceDefinitions
+	go generate ./...
 
 .PHONY: check
 check: ## Generate, format, lint and vet, then fail if that changed a file

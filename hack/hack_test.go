@@ -58,9 +58,14 @@ func (s *sandbox) cache(elements ...string) string {
 // run runs a script of this folder and returns what it printed, and whether it succeeded.
 func (s *sandbox) run(script string, env ...string) (stdout, stderr string, ok bool) {
 	s.t.Helper()
+	return s.runArgs(script, nil, env...)
+}
+
+func (s *sandbox) runArgs(script string, args []string, env ...string) (stdout, stderr string, ok bool) {
+	s.t.Helper()
 	path, err := filepath.Abs(script)
 	require.NoError(s.t, err)
-	command := exec.CommandContext(s.t.Context(), filepath.Join(s.bin, "bash"), path)
+	command := exec.CommandContext(s.t.Context(), filepath.Join(s.bin, "bash"), append([]string{path}, args...)...)
 	command.Env = append(append([]string{}, s.env...), env...)
 	var out, errs bytes.Buffer
 	command.Stdout, command.Stderr = &out, &errs

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Prints the path of a Node.js of at least 22: the one on the PATH, else the pinned npm package, installed once.
+# node.sh [LEAST]: prints the path of a Node.js of at least 22, or LEAST: the one on the PATH, else the pinned npm package, installed once.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly least=22
+readonly least=${1:-22}
 
 fits() {
   local version
   version=$("$1" -p process.versions.node 2>/dev/null </dev/null) || return 1
-  [[ ${version%%.*} =~ ^[0-9]+$ && ${version%%.*} -ge $least ]]
+  [[ $version =~ ^([0-9]+)\.([0-9]+)\. ]] || return 1
+  local major=${BASH_REMATCH[1]} minor=${BASH_REMATCH[2]} least_minor=0
+  [[ $least != *.* ]] || least_minor=${least#*.}
+  ((major > ${least%%.*} || (major == ${least%%.*} && minor >= least_minor)))
 }
 
 main() {

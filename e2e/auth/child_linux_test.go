@@ -1,0 +1,6 @@
+package auth_test
+
+import "syscall"
+
+// dieWithUs has Keycloak killed when the tests end without having stopped it, as they do after a timeout.
+func dieWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

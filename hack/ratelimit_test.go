@@ -1,0 +1,46 @@
+package hack
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestRedis(t *testing.T) {
+	s := newSandbox(t)
+	s.wantError("redis.sh", "no redis-server is on the PATH: install it (on Debian: apt-get install redis-server")
+	s.onPath("redis-server", "exit 1") // as what is there but cannot run
+	valkey := s.onPath("valkey-server", "exit 0")
+	s.wantPath("redis.sh", valkey)
+	s.wantPath("redis.sh", s.onPath("redis-server", "exit 0"))
+	own := s.program(filepath.Join(s.home, "own"), "exit 0")
+	s.wantPath("redis.sh", own, "REDIS_BIN="+own)
+	s.wantError("redis.sh", `REDIS_BIN is "/nowhere", which does not exist`, "REDIS_BIN=/nowhere")
+	s.wantError("redis.sh", "which does not run", "REDIS_BIN="+s.program(filepath.Join(s.home, "broken"), "exit 1"))
+}
+
+func TestRateLimitService(t *testing.T) {
+	s := newSandbox(t)
+	s.wantError("ratelimit.sh", "Go is not on the PATH")
+	s.onPath("nice", `exec "$@"`)
+	s.onPath("go", "echo no network >&2; exit 1")
+	s.wantError("ratelimit.sh", `could not build "github.com/envoyproxy/ratelimit/src/service_cmd"`)
+
+	s.onPath("go", `case "$*" in "build -C "*"/testservers/ratelimit -trimpath -o "*) ;; *) exit 1 ;; esac
+while [ "$1" != -o ]; do shift; done
+printf '#!/bin/sh\n' >"$2"; chmod 755 "$2"`)
+	path, stderr, ok := s.run("ratelimit.sh")
+	require.True(t, ok, stderr)
+	assert.True(t, strings.HasPrefix(path, s.cache("ratelimit")+"/"), path)
+	assert.Contains(t, stderr, "building the global rate limit service")
+	s.onPath("go", "exit 1")
+	assert.Empty(t, s.wantPath("ratelimit.sh", path), "built once")
+
+	own := s.program(filepath.Join(s.home, "own"), "exit 0")
+	s.wantPath("ratelimit.sh", own, "RATELIMIT_BIN="+own)
+	s.wantError("ratelimit.sh", `RATELIMIT_BIN is "/nowhere", which does not exist`, "RATELIMIT_BIN=/nowhere")
+	s.wantError("ratelimit.sh", "which is not an executable file", "RATELIMIT_BIN="+s.home)
+}
