@@ -36,6 +36,8 @@ const (
 type Options struct {
 	Mode    Mode // empty means Standalone
 	Servers []config.ServerSpec
+	// VirtualServers are the choices among them.
+	VirtualServers []config.VirtualServerSpec
 	// Flags are for the gateway, EnvoyFlags for whichever command of it tells Envoy what to do.
 	Flags      []string
 	EnvoyFlags []string
@@ -70,7 +72,13 @@ func ServerSpec(name, url string) config.ServerSpec {
 // WriteConfig writes a configuration file in place.
 func WriteConfig(t testing.TB, path string, servers ...config.ServerSpec) {
 	t.Helper()
-	out, err := yaml.Marshal(config.File{Servers: servers})
+	WriteFile(t, path, config.File{Servers: servers})
+}
+
+// WriteFile writes a whole configuration file in place.
+func WriteFile(t testing.TB, path string, file config.File) {
+	t.Helper()
+	out, err := yaml.Marshal(file)
 	if err == nil {
 		err = os.WriteFile(path, out, 0o600)
 	}
@@ -88,7 +96,7 @@ func StartGateway(t testing.TB, o Options) *Gateway {
 	port, admin := strconv.Itoa(FreePort(t)), FreeAddress(t)
 	g := &Gateway{Mode: o.Mode, Base: "http://127.0.0.1:" + port, Admin: "http://" + admin, Config: filepath.Join(t.TempDir(), "config.yaml")}
 	g.Endpoint = g.Base + "/mcp"
-	WriteConfig(t, g.Config, o.Servers...)
+	WriteFile(t, g.Config, config.File{Servers: o.Servers, VirtualServers: o.VirtualServers})
 	flags := append([]string{"--mcp-gateway-config", g.Config, "--admin-address", admin}, o.Flags...)
 	if o.Policies != "" {
 		flags = append(flags, "--policies", o.Policies)
@@ -221,6 +229,11 @@ type Status struct {
 	}
 	Problems []struct{ Server, Kind, Name, Message string }
 	Tools    []struct{ Name, Server, OwnName string }
+	// VirtualServers are counted by what they have.
+	VirtualServers []struct {
+		Name, Path                           string
+		Tools, Prompts, Resources, Templates int
+	}
 }
 
 // ToolNames are the public names of the tools.

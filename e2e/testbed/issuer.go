@@ -18,14 +18,17 @@ import (
 	"time"
 )
 
-// Issuer is an OpenID provider of which there is only what resource servers ask for: its metadata and its keys.
+// Issuer is an OpenID provider of which there is what resource servers ask for, its metadata and its keys, and a login for one client.
 type Issuer struct {
 	URL string
+	// ClientSecret is that of the client; empty means that it is a public one.
+	ClientSecret string
 
 	mu      sync.Mutex // guards the rest
 	keys    []*SigningKey
 	fetched int
 	down    bool
+	logins  map[string]login // by code
 }
 
 // SigningKey is a key of an issuer's, or of somebody who would like to be one.
@@ -77,6 +80,10 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			set = append(set, k.jwk())
 		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"keys": set})
+	case "/realms/mcp/auth":
+		i.authorize(w, r)
+	case "/realms/mcp/token":
+		i.token(w, r)
 	default:
 		http.NotFound(w, r)
 	}
@@ -121,7 +128,7 @@ func (i *Issuer) Token(t testing.TB, user string, claims map[string]any) string 
 func (i *Issuer) Claims(user string, claims map[string]any) map[string]any {
 	now := time.Now()
 	all := map[string]any{
-		"iss": i.URL, "aud": "mcp-gateway", "sub": "id-of-" + user, "preferred_username": user,
+		"iss": i.URL, "aud": "mcp-gateway", "sub": subjectOf(user), "preferred_username": user,
 		"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
 	}
 	maps.Copy(all, claims)
@@ -132,18 +139,35 @@ func (i *Issuer) Claims(user string, claims map[string]any) map[string]any {
 // Sign makes a compact JWT by ES256. The header's members may be others.
 func (k *SigningKey) Sign(t testing.TB, header, claims map[string]any) string {
 	t.Helper()
+	out, err := k.sign(header, claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// sign is Sign outside of a test's own goroutine.
+func (k *SigningKey) sign(header, claims map[string]any) (string, error) {
 	h := map[string]any{"alg": "ES256", "typ": "JWT", "kid": k.ID}
 	maps.Copy(h, header)
-	text := Segment(t, h) + "." + Segment(t, claims)
+	text := ""
+	for _, part := range []any{h, claims} {
+		segment, err := json.Marshal(part)
+		if err != nil {
+			return "", fmt.Errorf("token: %w", err)
+		}
+		text += "." + base64.RawURLEncoding.EncodeToString(segment)
+	}
+	text = text[1:]
 	sum := sha256.Sum256([]byte(text))
 	r, s, err := ecdsa.Sign(rand.Reader, k.private, sum[:])
 	if err != nil {
-		t.Fatal(err)
+		return "", fmt.Errorf("token: %w", err)
 	}
 	signature := make([]byte, 64)
 	r.FillBytes(signature[:32])
 	s.FillBytes(signature[32:])
-	return text + "." + base64.RawURLEncoding.EncodeToString(signature)
+	return text + "." + base64.RawURLEncoding.EncodeToString(signature), nil
 }
 
 // Segment is a value as it stands in a JWT.

@@ -19,6 +19,8 @@ type client struct {
 	conn    *wireConn
 	url     *url.URL
 	session string
+	// authorization is the header of that name, empty for none.
+	authorization string
 	// request is a whole call, id the part of it that changes from call to call.
 	request, id []byte
 	base, made  uint64
@@ -45,6 +47,7 @@ func (c *client) open(ctx context.Context, j job, number int) error {
 	if c.url, err = url.Parse(j.URL); err != nil {
 		return err
 	}
+	c.authorization = j.Authorization
 	ctx, cancel := context.WithTimeout(ctx, setupTime)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.url.Host)
@@ -89,6 +92,9 @@ func (c *client) initialize() error {
 // head is a request up to its Content-Length.
 func (c *client) head(method string) []byte {
 	head := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: mcp-gateway-bench\r\nMCP-Protocol-Version: %s\r\n", method, c.url.RequestURI(), c.url.Host, revision)
+	if c.authorization != "" {
+		head = fmt.Appendf(head, "Authorization: %s\r\n", c.authorization)
+	}
 	if c.session != "" {
 		head = fmt.Appendf(head, "Mcp-Session-Id: %s\r\n", c.session)
 	}

@@ -12,25 +12,33 @@ import (
 // gateway is this project's: one broker and router, and an Envoy that it feeds, as in the standalone mode. It has two servers, which are the
 // same upstream once without sessions and once with them.
 type gateway struct {
-	url          string
-	broker, with *process
+	url string
+	// authorization is what callers send where they must.
+	authorization string
+	broker, with  *process
 }
+
+// The gateways that are measured.
+const (
+	openGateway    = "gateway"
+	guardedGateway = "guarded" // with policies
+)
 
 const gatewayConfig = `servers:
   - {name: sessionless, url: %[1]s` + pathSessionless + `, toolPrefix: sessionless_}
   - {name: sessionful, url: %[1]s` + pathSessionful + `, toolPrefix: sessionful_}
 `
 
-// gateway starts it, all of it connected by Unix sockets.
-func (s *stage) gateway(ctx context.Context) (*gateway, error) {
-	if s.gate != nil {
-		return s.gate, nil
+// gateway starts one, all of it connected by Unix sockets.
+func (s *stage) gateway(ctx context.Context, name string) (*gateway, error) {
+	if g := s.gateways[name]; g != nil {
+		return g, nil
 	}
 	base, _, err := s.upstream(ctx)
 	if err != nil {
 		return nil, err
 	}
-	config, err := s.write("gateway.yaml", fmt.Appendf(nil, gatewayConfig, base))
+	config, err := s.write(name+"-config.yaml", fmt.Appendf(nil, gatewayConfig, base))
 	if err != nil {
 		return nil, err
 	}
@@ -38,14 +46,33 @@ func (s *stage) gateway(ctx context.Context) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	socket := func(name string) string { return "unix:" + filepath.Join(s.folder, name+".sock") }
-	broker, err := s.start("mcp-broker-router", s.command(ctx, partGateway, s.gatewayBin, "--mcp-gateway-config", config, "--log-level", "warn",
+	g := &gateway{url: "http://" + listen + "/mcp"}
+	socket := func(of string) string { return "unix:" + filepath.Join(s.folder, name+"-"+of+".sock") }
+	args := []string{
+		s.gatewayBin, "--mcp-gateway-config", config, "--log-level", "warn",
 		"--mcp-router-address", socket("router"), "--mcp-broker-public-address", socket("broker"), "--admin-address", socket("admin"),
-		"--xds-address", socket("xds"), "--envoy-listen-address", listen, "--public-url", "http://"+listen))
-	if err != nil {
+		"--xds-address", socket("xds"), "--envoy-listen-address", listen, "--public-url", "http://" + listen,
+	}
+	if name == guardedGateway {
+		var policies string
+		if policies, g.authorization, err = s.policies(ctx); err != nil {
+			return nil, err
+		}
+		args = append(args, "--policies", policies)
+	}
+	if g.broker, err = s.start("mcp-broker-router of "+name, s.command(ctx, partGateway, args...)); err != nil {
 		return nil, err
 	}
-	bootstrap, err := s.command(ctx, partGateway, s.gatewayBin, "envoy-bootstrap", "--xds-address", socket("xds")).Output()
+	if g.with, err = s.fedEnvoy(ctx, name, socket("xds"), g.broker); err != nil {
+		return nil, err
+	}
+	s.gateways[name] = g
+	return g, nil
+}
+
+// fedEnvoy is an Envoy that takes its configuration from the gateway.
+func (s *stage) fedEnvoy(ctx context.Context, name, xds string, broker *process) (*process, error) {
+	bootstrap, err := s.command(ctx, partGateway, s.gatewayBin, "envoy-bootstrap", "--xds-address", xds).Output()
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
@@ -53,21 +80,20 @@ func (s *stage) gateway(ctx context.Context) (*gateway, error) {
 		}
 		return nil, fmt.Errorf("mcp-broker-router envoy-bootstrap: %w", errors.Join(err, broker.fault()))
 	}
-	envoy, _, err := s.startEnvoy(ctx, "gateway", bootstrap)
-	if err != nil {
-		return nil, err
-	}
-	s.gate = &gateway{url: "http://" + listen + "/mcp", broker: broker, with: envoy}
-	return s.gate, nil
+	envoy, _, err := s.startEnvoy(ctx, name, bootstrap)
+	return envoy, err
 }
 
-// behindGateway is one server of the gateway.
-func (s *stage) behindGateway(ctx context.Context, server string) (target, error) {
-	g, err := s.gateway(ctx)
+// behindGateway is one server of a gateway.
+func (s *stage) behindGateway(ctx context.Context, name, server string) (target, error) {
+	g, err := s.gateway(ctx, name)
 	if err != nil {
 		return target{}, err
 	}
-	t := target{url: g.url, tool: server + "_" + toolName, parts: map[part]*process{partEnvoy: g.with, partGateway: g.broker, partUpstream: s.upstreamProc}}
+	t := target{
+		url: g.url, tool: server + "_" + toolName, authorization: g.authorization,
+		parts: map[part]*process{partEnvoy: g.with, partGateway: g.broker, partUpstream: s.upstreamProc},
+	}
 	if err := t.probe(ctx, g.with); err != nil {
 		return target{}, errors.Join(err, g.broker.fault())
 	}

@@ -13,12 +13,13 @@ import (
 
 // job is what the load generator is told to do.
 type job struct {
-	URL         string        `json:"url"`
-	Tool        string        `json:"tool"`
-	Body        int           `json:"body"` // bytes of each call's body
-	Connections int           `json:"connections"`
-	Warmup      time.Duration `json:"warmup"`
-	Duration    time.Duration `json:"duration"`
+	URL           string        `json:"url"`
+	Tool          string        `json:"tool"`
+	Authorization string        `json:"authorization,omitempty"`
+	Body          int           `json:"body"` // bytes of each call's body
+	Connections   int           `json:"connections"`
+	Warmup        time.Duration `json:"warmup"`
+	Duration      time.Duration `json:"duration"`
 }
 
 // outcome is what came of it.

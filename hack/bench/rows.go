@@ -28,10 +28,13 @@ func rows() []row {
 			return s.plain(ctx, "b")
 		}},
 		{"gateway, ext_proc", "ext_proc over a Unix socket; the server keeps no sessions", func(ctx context.Context, s *stage) (target, error) {
-			return s.behindGateway(ctx, "sessionless")
+			return s.behindGateway(ctx, openGateway, "sessionless")
 		}},
-		{"gateway, ext_proc, session", "the same; the server keeps sessions, so that its answers are looked at", func(ctx context.Context, s *stage) (target, error) {
-			return s.behindGateway(ctx, "sessionful")
+		{"gateway, ext_proc, policies", "the same with policies: a token is verified, a rule allows the call, a rate limit counts it", func(ctx context.Context, s *stage) (target, error) {
+			return s.behindGateway(ctx, guardedGateway, "sessionless")
+		}},
+		{"gateway, ext_proc, session", "ext_proc over a Unix socket; the server keeps sessions, so that its answers are looked at", func(ctx context.Context, s *stage) (target, error) {
+			return s.behindGateway(ctx, openGateway, "sessionful")
 		}},
 	}
 }

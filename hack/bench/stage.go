@@ -19,17 +19,20 @@ type stage struct {
 	pins                 pinning
 	folder               string
 	running              []*process
+	closing              []func()
 
 	upstreamBase string // URL of the upstream without a path
 	upstreamProc *process
 	load         *loader
 	envoys       map[string]target // plain ones, by name
-	gate         *gateway
+	gateways     map[string]*gateway
 }
 
 // target is where a row's calls go.
 type target struct {
 	url, tool string
+	// authorization is sent with every request, if it is not empty.
+	authorization string
 	// parts are the processes whose CPU time belongs to the row, by what they are.
 	parts map[part]*process
 }
@@ -39,7 +42,7 @@ func newStage(o options) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stage{envoyBin: o.envoyBin, gatewayBin: o.gatewayBin, pins: o.pins, folder: folder, envoys: map[string]target{}}, nil
+	return &stage{envoyBin: o.envoyBin, gatewayBin: o.gatewayBin, pins: o.pins, folder: folder, envoys: map[string]target{}, gateways: map[string]*gateway{}}, nil
 }
 
 // stop stops everything in the reverse order of its start.
@@ -48,6 +51,9 @@ func (s *stage) stop() {
 		s.running[i].stop()
 	}
 	s.running = nil
+	for _, end := range s.closing {
+		end()
+	}
 	_ = os.RemoveAll(s.folder)
 }
 
@@ -151,6 +157,6 @@ func (t target) probe(ctx context.Context, wait *process) error {
 	return wait.until(ctx, 20*time.Second, func(ctx context.Context) error {
 		c := &client{}
 		defer c.close()
-		return c.open(ctx, job{URL: t.url, Tool: t.tool, Body: 1024}, 0)
+		return c.open(ctx, job{URL: t.url, Tool: t.tool, Authorization: t.authorization, Body: 1024}, 0)
 	})
 }

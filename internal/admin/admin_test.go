@@ -62,6 +62,11 @@ func busy() Options {
 				Revision: "2025-03-26", Items: [4][]json.RawMessage{messages(`{"name":"weather_alerts"}`, `{"name":"now"}`)},
 			}},
 		},
+		VirtualServers: []config.VirtualServer{
+			{Name: "team/storms", Description: "For bad days", Tools: []string{"*_storm"}, Resources: []string{"*"}},
+			{Name: "all-of-weather", Servers: []string{"weather"}},
+			{Name: "nothing"},
+		},
 		Programmed: func(cluster string) bool { return cluster != "late" },
 	})
 	return Options{

@@ -4,18 +4,21 @@ import (
 	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 // Status is what /status answers. Lists are in one deterministic order and never null.
 type Status struct {
-	Version  string            `json:"version"`
-	Ready    bool              `json:"ready"`
-	NotReady []string          `json:"notReady,omitempty"`
-	Config   Config            `json:"config"`
-	Sessions int               `json:"sessions"`
-	Servers  []Server          `json:"servers"`
-	Problems []catalog.Problem `json:"problems"`
-	Tools    []Tool            `json:"tools"`
+	Version  string   `json:"version"`
+	Ready    bool     `json:"ready"`
+	NotReady []string `json:"notReady,omitempty"`
+	Config   Config   `json:"config"`
+	Sessions int      `json:"sessions"`
+	Servers  []Server `json:"servers"`
+	// VirtualServers stand in the order of the configuration.
+	VirtualServers []VirtualServer   `json:"virtualServers"`
+	Problems       []catalog.Problem `json:"problems"`
+	Tools          []Tool            `json:"tools"`
 	// Prompts, Resources and Templates, like Tools, are what clients see.
 	Prompts   []Item `json:"prompts"`
 	Resources []Item `json:"resources"`
@@ -65,6 +68,17 @@ type Server struct {
 	Templates  int       `json:"templates"`
 }
 
+// VirtualServer is one configured virtual server, and how much it has of what clients see.
+type VirtualServer struct {
+	Name        string `json:"name"`
+	Path        string `json:"path"`
+	Description string `json:"description,omitempty"`
+	Tools       int    `json:"tools"`
+	Prompts     int    `json:"prompts"`
+	Resources   int    `json:"resources"`
+	Templates   int    `json:"templates"`
+}
+
 // Tool is one tool as clients see it.
 type Tool struct {
 	Name    string `json:"name"`
@@ -109,7 +123,7 @@ func (o *Options) status() Status {
 	notReady := o.NotReady()
 	s := Status{
 		Version: o.Version, Ready: len(notReady) == 0, NotReady: notReady, Config: o.Config(), Sessions: o.Sessions(),
-		Servers: []Server{}, Problems: []catalog.Problem{}, Tools: []Tool{}, Prompts: []Item{}, Resources: []Item{}, Templates: []Item{},
+		Servers: []Server{}, VirtualServers: []VirtualServer{}, Problems: []catalog.Problem{}, Tools: []Tool{}, Prompts: []Item{}, Resources: []Item{}, Templates: []Item{},
 	}
 	if s.Config.Problems == nil {
 		s.Config.Problems = []string{}
@@ -136,6 +150,12 @@ func (o *Options) status() Status {
 	perServer := countItems(snap)
 	for _, server := range snap.Servers() {
 		s.Servers = append(s.Servers, o.server(server, perServer[server]))
+	}
+	for _, view := range snap.VirtualServers() {
+		s.VirtualServers = append(s.VirtualServers, VirtualServer{
+			Name: view.Name(), Path: wire.PathMCP + "/" + view.Segment(), Description: view.Description(),
+			Tools: view.Len(catalog.Tool), Prompts: view.Len(catalog.Prompt), Resources: view.Len(catalog.Resource), Templates: view.Len(catalog.Template),
+		})
 	}
 	return s
 }

@@ -143,6 +143,9 @@ func (g *gateway) brokerOptions(o broker.Options) broker.Options {
 	if g.policies != nil {
 		o.Challenge = g.policies.Challenge
 	}
+	if g.consent != nil {
+		o.Elicit = g.elicit
+	}
 	return o
 }
 
@@ -163,13 +166,22 @@ func (g *gateway) replay(ctx context.Context, c *router.Call) (*http.Response, e
 func (g *gateway) resourceMetadata(m protectedresource.Metadata, public *url.URL) http.Handler {
 	_, configured := os.LookupEnv(protectedresource.EnvAuthorizationServers)
 	if configured || g.policies == nil {
-		return protectedresource.Handler(m, public)
+		return protectedresource.Handler(m, public, g.virtualServerAt)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		now := m
 		if issuer := g.policies.Issuer(); issuer != "" {
 			now.AuthorizationServers = []string{issuer}
 		}
-		protectedresource.Handler(now, public).ServeHTTP(w, r)
+		protectedresource.Handler(now, public, g.virtualServerAt).ServeHTTP(w, r)
 	})
+}
+
+// virtualServerAt tells the name of the virtual server whose path has a last segment.
+func (g *gateway) virtualServerAt(segment string) (name string, ok bool) {
+	view := g.publisher.Snapshot().VirtualServerAt(segment)
+	if view == nil {
+		return "", false
+	}
+	return view.Name(), true
 }

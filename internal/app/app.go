@@ -46,7 +46,7 @@ func Main(ctx context.Context, version string, args []string, stdout, stderr io.
 // newRoot makes the whole command tree.
 func newRoot(p *process) *cobra.Command {
 	root := newServe(p)
-	root.AddCommand(newStandalone(p), newEnvoyConfig(p), newEnvoyBootstrap(p), newACL(p))
+	root.AddCommand(newStandalone(p), newEnvoyConfig(p), newEnvoyBootstrap(p), newIstioConfig(p), newACL(p))
 	for _, c := range append(root.Commands(), root) {
 		c.SilenceErrors, c.SilenceUsage = true, true
 		c.Args = noArguments
@@ -94,6 +94,7 @@ In a Kubernetes cluster the configuration comes from a ConfigMap, --config-map, 
 	f.StringVar(&s.configFile, flagConfig, "./config/mcp-system/config.yaml", "the configuration `file`, which is read again whenever it changes")
 	f.BoolVar(&s.controller, flagController, false, "run the Kubernetes controller, which makes the configuration of MCPServers and HTTPRoutes, in place of broker and router")
 	f.StringVar(&s.xdsAddress, flagXDS, "", "`address` on which Envoys are fed their configuration: host:port or unix:/path; empty means that none is")
+	f.StringVar(&s.controlPlane, flagControlPlane, "", "who feeds Envoy where this process does not: istio (see docs/guides/istio.md), or nobody, if empty")
 	f.StringVar(&s.publicURL, flagPublic, "http://127.0.0.1:8888", "`URL` of the gateway as clients know it, without a path")
 	s.listening(f)
 	s.serving(f)

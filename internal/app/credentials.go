@@ -18,7 +18,7 @@ func (g *gateway) assembleCredentials() {
 // applyCredentials takes the credentials of a configuration, before anybody else does, and warns of those that deserve it.
 func (g *gateway) applyCredentials(cfg *config.Config) {
 	g.tokens.Apply(cfg)
-	for _, p := range credentialWarnings(cfg) {
+	for _, p := range slices.Concat(credentialWarnings(cfg), g.consentProblems(cfg)) {
 		g.logger.Warn("credential", "server", p.Server, "warning", p.Message)
 	}
 }
@@ -48,7 +48,8 @@ func (g *gateway) unauthorized(c *router.Call) {
 
 // problems are those of the catalog and of the credentials.
 func (g *gateway) problems() []catalog.Problem {
-	return slices.Concat(g.publisher.view.Load().problems, credentialWarnings(g.watched.current()))
+	cfg := g.watched.current()
+	return slices.Concat(g.publisher.view.Load().problems, credentialWarnings(cfg), g.consentProblems(cfg))
 }
 
 // credentialWarnings are about what was chosen, and yet is better known to whoever operates the gateway.

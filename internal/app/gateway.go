@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/broker"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/consent"
 	"github.com/guicassolato/mcp-gateway/internal/credential"
 	"github.com/guicassolato/mcp-gateway/internal/extproc"
 	"github.com/guicassolato/mcp-gateway/internal/protectedresource"
@@ -41,13 +43,15 @@ type gateway struct {
 	manager   *upstream.Manager
 	tokens    *credential.Manager
 	broker    *broker.Broker
-	requests  *inFlight  // to the broker
-	feed      *envoyFeed // nil without xDS
-	policies  *policies  // nil without policy values
-	access    *access    // nil where everything is for everyone
-	kube      *kube      // nil where the configuration is a file
+	requests  *inFlight        // to the broker
+	feed      *envoyFeed       // nil without xDS
+	policies  *policies        // nil without policy values
+	access    *access          // nil where everything is for everyone
+	consent   *consent.Consent // nil where no user can be asked for a credential
+	kube      *kube            // nil where the configuration is a file
 	watched   watched
 
+	consentStore io.Closer // nil where nothing is to be closed
 	routerServer *grpc.Server
 	xdsServer    *grpc.Server
 	brokerServer *http.Server
@@ -115,7 +119,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	if g.feed != nil {
 		clusters = g.feed
 	}
-	g.publisher = newPublisher(cfg, clusters, g.logger, g.snapshotChanged)
+	g.publisher = newPublisher(cfg, clusters, s.controlPlane == controlPlaneIstio, g.logger, g.snapshotChanged)
 	g.assembleCredentials()
 	g.metrics = telemetry.NewMetrics(g.version, telemetry.Sources{Snapshot: g.publisher.Snapshot, Sessions: g.sessions.Count})
 	if g.kube == nil {
@@ -124,14 +128,17 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	if err := g.assemblePolicies(public, metadata.ScopesSupported); err != nil {
 		return err
 	}
-	g.manager = upstream.NewManager(upstream.ManagerOptions{Logger: g.logger, Version: g.version, Publish: g.learned, Endpoint: upstream.EndpointOptions{Credentials: g.tokens}})
+	if err := g.assembleConsent(public, key, generated); err != nil {
+		return err
+	}
+	g.manager = upstream.NewManager(upstream.ManagerOptions{Logger: g.logger, Version: g.version, Publish: g.learned, Endpoint: upstream.EndpointOptions{Credentials: credentials{g.tokens, g}}})
 	g.broker = broker.New(g.brokerOptions(broker.Options{
 		RouterKey: routerKey, Sessions: g.sessions, Snapshot: g.publisher.Snapshot,
 		Endpoint: g.manager.Endpoint, Poke: g.manager.Poke, Logger: g.logger, Version: g.version,
 		PageSize: s.pageSize, MaxBody: s.maxRequestBytes, Key: key, ResourceMetadata: g.resourceMetadata(metadata, public),
 	}))
 	options := extproc.Options{
-		Router: router.New(router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey},
+		Router: router.New(router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader()},
 			g.sessions, g.publisher.Snapshot),
 		Replay: func(ctx context.Context, c *router.Call) (*http.Response, error) {
 			return g.replay(ctx, c)
@@ -180,7 +187,7 @@ func (g *gateway) serveRouter(p *extproc.Processor) {
 const maxBrokerHeaders = 256 << 10
 
 func (g *gateway) serveBroker() {
-	g.requests = &inFlight{handler: g.broker}
+	g.requests = &inFlight{handler: http.HandlerFunc(g.public)}
 	// No timeouts but for the headers: an answer may be a stream that lasts for hours.
 	g.brokerServer = &http.Server{
 		Handler: g.requests, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: maxBrokerHeaders,
@@ -348,6 +355,9 @@ func (g *gateway) shutdown(ctx context.Context) {
 		g.xdsServer.Stop()
 	}
 	_ = g.adminServer.Close()
+	if g.consentStore != nil {
+		_ = g.consentStore.Close()
+	}
 	g.stop()
 	g.running.Wait()
 }

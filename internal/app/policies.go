@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -52,6 +53,7 @@ type policies struct {
 	seen     tokensSeen
 
 	feeding sync.Mutex // Envoy is given one thing after the other
+	fed     atomic.Pointer[authn.KeySet]
 
 	mu       sync.Mutex // guards what follows
 	problems []string   // of the file as it stands
@@ -108,6 +110,7 @@ func (p *policies) push() {
 		unfed = append(unfed, problem.Message)
 		p.Logger.Error("policy values cannot be given to Envoy", "server", problem.Server, "error", problem.Message)
 	}
+	p.fed.Store(keys)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.unfed = unfed
@@ -199,10 +202,16 @@ func (p *policies) setProblems(problems []string) {
 // NotReady are the reasons for which good tokens are still refused. It gives up waiting: an issuer that is down keeps nobody from what needs no token.
 func (p *policies) NotReady() []string {
 	set, keys := p.state()
-	if set.Authentication == nil || !keys.Fetched.IsZero() || time.Since(p.started) >= patience {
+	if set.Authentication == nil || time.Since(p.started) >= patience {
 		return nil
 	}
-	return []string{fmt.Sprintf("the keys of the issuer %q have not been fetched yet", set.Authentication.Issuer)}
+	if keys.Fetched.IsZero() {
+		return []string{fmt.Sprintf("the keys of the issuer %q have not been fetched yet", set.Authentication.Issuer)}
+	}
+	if fed := p.fed.Load(); p.Feed != nil && (fed == nil || !bytes.Equal(fed.JWKS, keys.JWKS)) {
+		return []string{fmt.Sprintf("Envoy has not been given the keys of the issuer %q yet", set.Authentication.Issuer)}
+	}
+	return nil
 }
 
 // Issuer is whose tokens are believed, empty where callers need none.
@@ -213,8 +222,9 @@ func (p *policies) Issuer() string {
 	return ""
 }
 
-// Challenge is what a caller without a good token, or without the right to something, is told (RFC 6750 §3, RFC 9728 §5.1).
-func (p *policies) Challenge(status int) string {
+// Challenge is what a caller without a good token, or without the right to something, is told (RFC 6750 §3, RFC 9728 §5.1): at a virtual server by the last
+// segment of its path, which is empty at the gateway itself.
+func (p *policies) Challenge(status int, segment string) string {
 	if p.Issuer() == "" {
 		return ""
 	}
@@ -222,7 +232,11 @@ func (p *policies) Challenge(status int) string {
 	if status == http.StatusForbidden {
 		reason = "insufficient_scope"
 	}
-	out := fmt.Sprintf(`Bearer error="%s", resource_metadata="%s"`, reason, p.ResourceMetadata)
+	metadata := p.ResourceMetadata
+	if segment != "" {
+		metadata += "/" + segment
+	}
+	out := fmt.Sprintf(`Bearer error="%s", resource_metadata="%s"`, reason, metadata)
 	if len(p.Scopes) > 0 {
 		out += fmt.Sprintf(`, scope="%s"`, strings.Join(p.Scopes, " "))
 	}

@@ -269,7 +269,7 @@ func TestPoliciesReload(t *testing.T) {
 		assert.Equal(t, 3, b.Status().Generation)
 		assert.Empty(t, b.Status().Issuer)
 		assert.Empty(t, b.envoy.last().JWKS, "no keys of an issuer that is not in force")
-		assert.Empty(t, b.Challenge(http.StatusUnauthorized))
+		assert.Empty(t, b.Challenge(http.StatusUnauthorized, ""))
 	})
 }
 
@@ -291,8 +291,9 @@ func TestPoliciesHalfWritten(t *testing.T) {
 
 func TestChallenge(t *testing.T) {
 	b := startPolicies(t, withTokens(""))
-	assert.Equal(t, `Bearer error="invalid_token", resource_metadata="https://mcp.example.com/m", scope="basic groups"`, b.Challenge(http.StatusUnauthorized))
-	assert.Equal(t, `Bearer error="insufficient_scope", resource_metadata="https://mcp.example.com/m", scope="basic groups"`, b.Challenge(http.StatusForbidden))
+	assert.Equal(t, `Bearer error="invalid_token", resource_metadata="https://mcp.example.com/m", scope="basic groups"`, b.Challenge(http.StatusUnauthorized, ""))
+	assert.Equal(t, `Bearer error="insufficient_scope", resource_metadata="https://mcp.example.com/m", scope="basic groups"`, b.Challenge(http.StatusForbidden, ""))
+	assert.Equal(t, `Bearer error="insufficient_scope", resource_metadata="https://mcp.example.com/m/reports", scope="basic groups"`, b.Challenge(http.StatusForbidden, "reports"))
 }
 
 // TestTokensSeen: the first token of a new key has the keys fetched, a known one costs next to nothing.

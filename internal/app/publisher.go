@@ -53,6 +53,7 @@ type view struct {
 // and what Envoys can do.
 type publisher struct {
 	feed     feed
+	foreign  bool // somebody else feeds Envoys
 	onChange func(old, now *catalog.Snapshot)
 	logger   *slog.Logger
 	view     atomic.Pointer[view]
@@ -93,9 +94,9 @@ type lingering struct {
 }
 
 // newPublisher publishes the servers of the configuration, of which nothing is known yet.
-func newPublisher(cfg *config.Config, f feed, logger *slog.Logger, onChange func(old, now *catalog.Snapshot)) *publisher {
+func newPublisher(cfg *config.Config, f feed, foreign bool, logger *slog.Logger, onChange func(old, now *catalog.Snapshot)) *publisher {
 	p := &publisher{
-		feed: f, onChange: onChange, logger: logger, wake: make(chan struct{}, 1),
+		feed: f, foreign: foreign, onChange: onChange, logger: logger, wake: make(chan struct{}, 1),
 		cfg: cfg, states: map[string]catalog.State{}, started: time.Now(),
 		shown: map[string]entry{}, wanted: map[string]entry{}, changed: map[string]time.Time{},
 		linger: map[string]lingering{}, acked: map[string]bool{}, held: map[string]bool{},
@@ -196,9 +197,10 @@ func (p *publisher) publish(now time.Time) (again time.Time) {
 		v.urls[name] = e.server.URL()
 	}
 	v.snapshot = catalog.Build(catalog.Input{
-		Servers: servers, States: states, Programmed: p.programmed,
+		Servers: servers, VirtualServers: cfg.VirtualServers, States: states, Programmed: p.programmed,
 		Cluster:  func(s *config.Server) string { return p.shown[s.Name].cluster },
 		HasToken: p.hasToken,
+		Carried:  func(s *config.Server) bool { return p.foreign && carriedByBroker(s) },
 	})
 	v.waiting = p.untried()
 	if len(v.waiting) == 0 || now.Sub(p.started) >= patience {
@@ -251,6 +253,9 @@ func (p *publisher) want(cfg *config.Config, states map[string]catalog.State, no
 // clusterOf names the cluster of a server as it is configured now. Where Envoy is fed, two configurations of a server are
 // two clusters, so that both can be there while one takes the other's place.
 func (p *publisher) clusterOf(s *config.Server, fingerprint string) string {
+	if p.foreign {
+		return s.Cluster
+	}
 	if p.feed == nil {
 		return clusterName(s)
 	}

@@ -31,6 +31,7 @@ type settings struct {
 	brokerAddress      string
 	adminAddress       string
 	xdsAddress         string
+	controlPlane       string
 	publicURL          string
 	allowedOrigins     []string
 	maxRequestBytes    int64
@@ -45,6 +46,7 @@ type settings struct {
 	logFormat          string
 	envoy              envoySettings
 	kube               kubeSettings
+	consent            consentSettings
 }
 
 // envoySettings are those that concern Envoy's side.
@@ -83,6 +85,7 @@ func (s *settings) serving(f *pflag.FlagSet) {
 	f.DurationVar(&s.sessionIdleTimeout, "session-idle-timeout", session.DefaultMaxIdle, "how long a client's session may rest before it ends")
 	f.StringVar(&s.authorizerKeyFile, flagGrants, "", "`file` with the public key, as PEM, of a policy engine of yours that says what a caller may have in the signed header "+wire.HeaderAuthorized+". With a key, callers without that header may have nothing")
 	f.StringVar(&s.authorizerIssuer, "trusted-authorizer-issuer", "", "the `issuer` that the header of that policy engine must name; empty means any")
+	s.consent.flags(f)
 	f.DurationVar(&s.drainTimeout, "drain-timeout", 10*time.Second, "how long calls in flight may still take once the process is told to stop")
 	f.StringVar(&s.adminAddress, flagAdmin, "127.0.0.1:8090", "`address` for /healthz, /readyz, /status and /metrics: host:port or unix:/path")
 	f.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -129,7 +132,7 @@ func (s *settings) check() error {
 	positive("session-max-age", s.sessionMaxAge > 0)
 	positive("session-idle-timeout", s.sessionIdleTimeout > 0)
 	positive("drain-timeout", s.drainTimeout > 0)
-	errs = append(errs, s.checkOrigins())
+	errs = append(errs, s.checkOrigins(), s.checkControlPlane())
 	if _, err := s.public(); err != nil {
 		errs = append(errs, err)
 	}

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"net/http"
-	"sort"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
@@ -32,18 +31,16 @@ func (b *Broker) access(w http.ResponseWriter, r *http.Request, id []byte) (Acce
 	}
 	// What is wrong with a token is told to those who operate the gateway, not to whoever tries tokens on it.
 	b.opts.Logger.DebugContext(r.Context(), "refused a caller whose rights cannot be known", "error", err)
-	b.challenge(w, &jsonrpc.Error{
+	b.challenge(w, r, &jsonrpc.Error{
 		Code: http.StatusUnauthorized, Status: http.StatusUnauthorized, ID: id, Message: "the access token is not accepted",
 	})
 	return nil, false
 }
 
 // challenge refuses a caller and says what would help.
-func (b *Broker) challenge(w http.ResponseWriter, e *jsonrpc.Error) {
-	if b.opts.Challenge != nil {
-		if challenge := b.opts.Challenge(e.Status); challenge != "" {
-			w.Header().Set("WWW-Authenticate", challenge)
-		}
+func (b *Broker) challenge(w http.ResponseWriter, r *http.Request, e *jsonrpc.Error) {
+	if challenge := b.challengeFor(r, e); challenge != "" {
+		w.Header().Set("WWW-Authenticate", challenge)
 	}
 	b.fail(w, e)
 }
@@ -113,16 +110,12 @@ func forbidden(id []byte) *jsonrpc.Error {
 
 // page returns up to limit definitions of the items that the caller may have and that come after a public name, joined by commas, and the
 // name of the last one if more follow. What the caller may not have leaves no trace: pages are full, and a cursor names what the page shows.
-func page(snap *catalog.Snapshot, access Access, kind catalog.Kind, after string, limit int) (definitions []byte, last string) {
+func page(view *catalog.View, access Access, kind catalog.Kind, after string, limit int) (definitions []byte, last string) {
 	if _, all := access.(everything); all {
-		return snap.Page(kind, after, limit)
-	}
-	items := snap.Items(kind)
-	if after != "" {
-		items = items[sort.Search(len(items), func(i int) bool { return items[i].PublicName > after }):]
+		return view.Page(kind, after, limit)
 	}
 	shown, name := 0, ""
-	for _, it := range items {
+	for it := range view.After(kind, after) {
 		if !access.Allows(requestOf(it)) {
 			continue
 		}
@@ -138,14 +131,11 @@ func page(snap *catalog.Snapshot, access Access, kind catalog.Kind, after string
 	return definitions, ""
 }
 
-// reaches tells whether the caller may have anything of a server.
-func reaches(snap *catalog.Snapshot, access Access) func(*catalog.Server) bool {
-	if _, all := access.(everything); all {
-		return func(*catalog.Server) bool { return true }
-	}
+// reaches tells whether the caller may have anything of a server at the endpoint.
+func reaches(view *catalog.View, access Access) func(*catalog.Server) bool {
 	reached := map[*catalog.Server]bool{}
 	for _, kind := range []catalog.Kind{catalog.Tool, catalog.Prompt, catalog.Resource, catalog.Template} {
-		for _, it := range snap.Items(kind) {
+		for it := range view.After(kind, "") {
 			if !reached[it.Server] && access.Allows(requestOf(it)) {
 				reached[it.Server] = true
 			}

@@ -44,7 +44,7 @@ func (c callers) of(r *http.Request) (broker.Access, error) {
 
 func (c callers) options(o *broker.Options) {
 	o.Access = c.of
-	o.Challenge = func(status int) string { return fmt.Sprintf(`Bearer for="%d"`, status) }
+	o.Challenge = func(status int, segment string) string { return fmt.Sprintf(`Bearer for="%d%s"`, status, segment) }
 }
 
 // by sends a request as one of the callers.

@@ -24,7 +24,11 @@ const (
 	maxClosing    = 64
 )
 
-var errEnded = errors.New("the session has ended")
+var (
+	errEnded = errors.New("the session has ended")
+	// errOutdated means that what was opened must not be used any more.
+	errOutdated = errors.New("the caller's credential changed while a session was opened with it")
+)
 
 // open returns the session's backend session with a server, and opens it if need be: once, however many calls race.
 func (b *Broker) open(ctx context.Context, c caller, server *catalog.Server) (session.Backend, error) {
@@ -61,6 +65,7 @@ func (b *Broker) openNow(ctx context.Context, c caller, server *catalog.Server) 
 		return session.Backend{}, fmt.Errorf("server %q is no longer configured", server.Name)
 	}
 	ep = ep.For(c.authorization)
+	changes := b.changes.Load()
 	opened, err := ep.Open(ctx, c.InitParams())
 	if err != nil {
 		return session.Backend{}, err
@@ -71,6 +76,10 @@ func (b *Broker) openNow(ctx context.Context, c caller, server *catalog.Server) 
 	if !c.SetBackend(server.Name, be) {
 		b.closeBackend(ep, be) //nolint:contextcheck // nobody waits for it
 		return session.Backend{}, errEnded
+	}
+	if server.PerUser && b.changes.Load() != changes {
+		c.DropBackend(server.Name, be.ID) // it may have been opened with a credential that is no longer the caller's
+		return session.Backend{}, errOutdated
 	}
 	if now := c.LogLevel(); string(now) != string(level) { // set meanwhile, when this session was not known yet
 		b.sendLevel(ctx, ep, opened.Session, server, now)

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/singleflight"
 
@@ -42,9 +43,12 @@ type Options struct {
 	// ResourceMetadata answers wire.PathProtectedResource.
 	ResourceMetadata http.Handler
 	// Access reads from a request what its caller may have. An error means that nobody can tell: the request is refused. If Access is nil,
-	// everything is for everyone. Challenge is the WWW-Authenticate header of a refusal with status 401 or 403; nil or empty means none.
+	// everything is for everyone. Challenge is the WWW-Authenticate header of a refusal with status 401 or 403 at a virtual server, by the last segment
+	// of its path, or at the gateway itself, which has none; nil or empty means none.
 	Access    func(*http.Request) (Access, error)
-	Challenge func(status int) string
+	Challenge func(status int, segment string) string
+	// Elicit asks users for what servers want of each of them. If it is nil, nobody can be asked.
+	Elicit Elicit
 }
 
 // Defaults of Options.
@@ -67,7 +71,8 @@ type Broker struct {
 	hubs   map[*session.Session]*hub
 	closed bool
 
-	tokens lastTokens
+	tokens  lastTokens
+	changes atomic.Uint64 // of users' own credentials
 }
 
 // New makes a broker.
@@ -168,7 +173,7 @@ func (b *Broker) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if m.Kind == jsonrpc.Request && m.MethodName() == "initialize" {
-		b.initialize(w, r, &m, access)
+		b.see(w, r, id, func(view *catalog.View) { b.initialize(w, r, &m, access, view) })
 		return
 	}
 	//nolint:contextcheck // what servers are notified of outlives the request
@@ -196,13 +201,13 @@ func (b *Broker) request(w http.ResponseWriter, r *http.Request, s *session.Sess
 	case "ping":
 		b.result(w, m, []byte("{}"))
 	case "tools/list":
-		b.list(w, m, access, catalog.Tool, "tools")
+		b.list(w, r, m, access, catalog.Tool, "tools")
 	case "prompts/list":
-		b.list(w, m, access, catalog.Prompt, "prompts")
+		b.list(w, r, m, access, catalog.Prompt, "prompts")
 	case "resources/list":
-		b.list(w, m, access, catalog.Resource, "resources")
+		b.list(w, r, m, access, catalog.Resource, "resources")
 	case "resources/templates/list":
-		b.list(w, m, access, catalog.Template, "resourceTemplates")
+		b.list(w, r, m, access, catalog.Template, "resourceTemplates")
 	case "logging/setLevel":
 		b.setLevel(w, r, s, m)
 	default:
@@ -220,7 +225,7 @@ func (b *Broker) admit(w http.ResponseWriter, r *http.Request, f func(*session.S
 // withSession calls f with the request's session. The router has looked it up before; it may have ended since.
 func (b *Broker) withSession(w http.ResponseWriter, r *http.Request, id []byte, f func(*session.Session)) {
 	s, err := b.opts.Sessions.Lookup(r.Header.Get(wire.HeaderSessionID))
-	if err != nil {
+	if err != nil || s.VirtualServer() != r.Header.Get(wire.HeaderVirtualServer) {
 		b.fail(w, unknownSession(id))
 		return
 	}

@@ -103,6 +103,8 @@ func (b *Broker) endpointFor(s *session.Session, server string, be session.Backe
 func tokenFault(id []byte, server *catalog.Server, err error) *jsonrpc.Error {
 	var refused *credential.Error
 	switch {
+	case errors.Is(err, credential.ErrNotGiven):
+		return notGiven(id, server.Name)
 	case errors.Is(err, credential.ErrNoSubject):
 		return &jsonrpc.Error{
 			Code: http.StatusUnauthorized, Status: http.StatusUnauthorized, ID: id,

@@ -144,7 +144,7 @@ func TestBackendSessionOfAnotherCaller(t *testing.T) {
 func TestNoTokenForACall(t *testing.T) {
 	weather := newScript()
 	f, x := exchanging(t, weather, func(o *broker.Options) {
-		o.Challenge = func(int) string { return `Bearer resource_metadata="here"` }
+		o.Challenge = func(int, string) string { return `Bearer resource_metadata="here"` }
 	})
 	token := f.initialize()
 	for _, tt := range []struct {

@@ -28,7 +28,7 @@ func (b *Broker) carry(w http.ResponseWriter, r *http.Request, s *session.Sessio
 		return
 	}
 	if !access.Allows(carried(snap, server, m)) {
-		b.challenge(w, forbidden(id))
+		b.challenge(w, r, forbidden(id))
 		return
 	}
 	defer s.BeginCall(id, name)()
@@ -38,7 +38,7 @@ func (b *Broker) carry(w http.ResponseWriter, r *http.Request, s *session.Sessio
 		if !errors.As(err, &fault) {
 			fault = badGateway(id, http.StatusBadGateway, name, err.Error())
 		}
-		b.refuse(w, fault)
+		b.refuse(w, r, fault)
 		return
 	}
 	b.hand(w, resp)
@@ -125,12 +125,18 @@ func (b *Broker) attempt(ctx context.Context, c caller, server *catalog.Server, 
 	if errors.Is(err, errEnded) {
 		return nil, unknownSession(id)
 	}
+	if errors.Is(err, errOutdated) {
+		return nil, fmt.Errorf("server %q: %w", server.Name, upstream.ErrSessionUnknown)
+	}
 	if err != nil {
+		if fault := b.lacking(ctx, c, server, id, err); fault != nil {
+			return nil, fault
+		}
 		if fault := tokenFault(id, server, err); fault != nil {
 			return nil, fault
 		}
 		if status := (*upstream.StatusError)(nil); server.PerCaller && errors.As(err, &status) && refusesCaller(status.Status) {
-			return nil, notAccepted(id, server.Name, status.Status)
+			return nil, b.refusedCaller(ctx, c, server, id, status.Status)
 		}
 		return nil, badGateway(id, http.StatusBadGateway, server.Name, "opened no session: "+err.Error())
 	}
@@ -140,6 +146,9 @@ func (b *Broker) attempt(ctx context.Context, c caller, server *catalog.Server, 
 	}
 	resp, err := ep.For(c.authorization).Post(ctx, upstreamSession(be), body, nil)
 	if err != nil {
+		if fault := b.lacking(ctx, c, server, id, err); fault != nil {
+			return nil, fault
+		}
 		if fault := tokenFault(id, server, err); fault != nil {
 			return nil, fault
 		}
@@ -165,7 +174,7 @@ func (b *Broker) attempt(ctx context.Context, c caller, server *catalog.Server, 
 		return nil, fmt.Errorf("server %q: %w", server.Name, upstream.ErrSessionUnknown)
 	}
 	if server.PerCaller && refusesCaller(resp.StatusCode) {
-		return nil, notAccepted(id, server.Name, resp.StatusCode)
+		return nil, b.refusedCaller(ctx, c, server, id, resp.StatusCode)
 	}
 	return nil, badGateway(id, http.StatusBadGateway, server.Name, why)
 }

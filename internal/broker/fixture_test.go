@@ -88,6 +88,7 @@ type fixture struct {
 	key       session.Key
 	snapshot  atomic.Pointer[catalog.Snapshot]
 	config    []config.Server
+	virtual   []config.VirtualServer
 	states    map[string]catalog.State
 	endpoints map[string]*upstream.Endpoint
 	poked     chan string
@@ -97,6 +98,7 @@ type fixture struct {
 
 type setup struct {
 	net     network
+	virtual []config.VirtualServer
 	options func(*broker.Options)
 	session session.Options
 	servers []server
@@ -117,7 +119,7 @@ func (s setup) start(t testing.TB) *fixture {
 		s.key = session.GenerateKey()
 	}
 	f := &fixture{
-		t: t, key: s.key, states: map[string]catalog.State{},
+		t: t, key: s.key, virtual: s.virtual, states: map[string]catalog.State{},
 		endpoints: map[string]*upstream.Endpoint{}, poked: make(chan string, 100),
 	}
 	for _, srv := range s.servers {
@@ -170,7 +172,7 @@ func (f *fixture) addServer(n network, srv server) {
 
 // rebuild makes the snapshot anew and returns the one before.
 func (f *fixture) rebuild() (old, now *catalog.Snapshot) {
-	now = catalog.Build(catalog.Input{Servers: f.config, States: f.states})
+	now = catalog.Build(catalog.Input{Servers: f.config, VirtualServers: f.virtual, States: f.states})
 	return f.snapshot.Swap(now), now
 }
 

@@ -34,7 +34,7 @@ func (b *Broker) forward(w http.ResponseWriter, r *http.Request, s *session.Sess
 		if fault == nil {
 			fault = badGateway(nil, http.StatusBadGateway, name, "did not take the message: "+err.Error())
 		}
-		b.refuse(w, fault)
+		b.refuse(w, r, fault)
 		return
 	}
 	_ = resp.Body.Close() // it says nothing
@@ -62,7 +62,7 @@ func (b *Broker) resumeCarried(w http.ResponseWriter, r *http.Request, s *sessio
 		if fault == nil {
 			fault = badGateway(nil, http.StatusServiceUnavailable, name, "could not be reached: "+err.Error())
 		}
-		b.refuse(w, fault)
+		b.refuse(w, r, fault)
 		return true
 	}
 	verdict, why := relay.Judge(resp.StatusCode, resp.Header.Get("Content-Type"), resp.Header.Get("Content-Encoding"), false)
@@ -82,11 +82,10 @@ func (b *Broker) resumeCarried(w http.ResponseWriter, r *http.Request, s *sessio
 }
 
 // refuse answers with an error, and where a token would help says so in the way of HTTP.
-func (b *Broker) refuse(w http.ResponseWriter, fault *jsonrpc.Error) {
-	if fault.Status == http.StatusUnauthorized && b.opts.Challenge != nil {
-		if challenge := b.opts.Challenge(fault.Status); challenge != "" {
-			w.Header().Set("WWW-Authenticate", challenge)
-		}
+func (b *Broker) refuse(w http.ResponseWriter, r *http.Request, fault *jsonrpc.Error) {
+	if fault.Status == http.StatusUnauthorized {
+		b.challenge(w, r, fault)
+		return
 	}
 	b.fail(w, fault)
 }

@@ -61,8 +61,8 @@ func (h *hub) send(event []byte) {
 	}
 }
 
-// broadcast sends a notification of the gateway's own to every client with an open stream.
-func (b *Broker) broadcast(method string) {
+// broadcast sends a notification of the gateway's own to the clients, of those with an open stream, that f accepts.
+func (b *Broker) broadcast(method string, f func(*session.Session) bool) {
 	event := sse.AppendEvent(nil, sse.Event{Name: "message", HasData: true, Data: []byte(`{"jsonrpc":"2.0","method":"` + method + `"}`)})
 	b.mu.Lock()
 	hubs := make([]*hub, 0, len(b.hubs))
@@ -71,7 +71,9 @@ func (b *Broker) broadcast(method string) {
 	}
 	b.mu.Unlock()
 	for _, h := range hubs {
-		h.send(event)
+		if f(h.session) {
+			h.send(event)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
@@ -11,7 +12,7 @@ import (
 )
 
 // initialize starts a session. Its revision is the client's where the gateway speaks it, else the newest.
-func (b *Broker) initialize(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message, access Access) {
+func (b *Broker) initialize(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message, access Access, view *catalog.View) {
 	span := m.Param("protocolVersion")
 	requested, err := jsonrpc.Unquote(span.Of(m.Body))
 	if err != nil {
@@ -27,7 +28,9 @@ func (b *Broker) initialize(w http.ResponseWriter, r *http.Request, m *jsonrpc.M
 		b.fail(w, badParams(m, err.Error()))
 		return
 	}
-	s, ok := b.opts.Sessions.Create(session.SubjectOf(r.Header.Get("Authorization")), revision, params)
+	s, ok := b.opts.Sessions.Create(session.Start{
+		Subject: session.SubjectOf(r.Header.Get("Authorization")), VirtualServer: view.Name(), Revision: revision, InitParams: params,
+	})
 	if !ok {
 		b.fail(w, &jsonrpc.Error{
 			Code: jsonrpc.CodeInternalError, Status: http.StatusServiceUnavailable, ID: m.ID.Of(m.Body),
@@ -35,7 +38,7 @@ func (b *Broker) initialize(w http.ResponseWriter, r *http.Request, m *jsonrpc.M
 		})
 		return
 	}
-	result, err := json.Marshal(b.welcome(revision, access))
+	result, err := json.Marshal(b.welcome(revision, access, view))
 	if err != nil {
 		b.fail(w, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Status: http.StatusInternalServerError, ID: m.ID.Of(m.Body), Message: err.Error()})
 		return
@@ -71,23 +74,32 @@ type initializeResult struct {
 	ProtocolVersion string       `json:"protocolVersion"`
 	Capabilities    capabilities `json:"capabilities"`
 	ServerInfo      struct {
-		Name    string `json:"name"`
-		Title   string `json:"title"`
-		Version string `json:"version"`
+		Name        string `json:"name"`
+		Title       string `json:"title"`
+		Version     string `json:"version"`
+		Description string `json:"description,omitempty"`
 	} `json:"serverInfo"`
 	Instructions string `json:"instructions,omitempty"`
 }
 
 // welcome is the result of initialize: the truth about what the servers behind can do. What they tell of their use is for those who may use
 // them; the capabilities are the same for all, since a caller's rights may change during a session.
-func (b *Broker) welcome(revision string, access Access) initializeResult {
-	snap := b.opts.Snapshot()
-	f := snap.Features()
-	res := initializeResult{ProtocolVersion: revision}
-	if f.Instructions != "" {
-		res.Instructions = snap.Instructions(reaches(snap, access))
+func (b *Broker) welcome(revision string, access Access, view *catalog.View) initializeResult {
+	f := view.Features()
+	res := initializeResult{ProtocolVersion: revision, Instructions: f.Instructions}
+	if _, all := access.(everything); !all && f.Instructions != "" {
+		res.Instructions = view.Instructions(reaches(view, access))
 	}
 	res.ServerInfo.Name, res.ServerInfo.Title, res.ServerInfo.Version = "mcp-gateway", "MCP Gateway", b.opts.Version
+	if name := view.Name(); name != "" {
+		res.ServerInfo.Name, res.ServerInfo.Title = name, "MCP Gateway: "+name
+	}
+	if description := view.Description(); description != "" {
+		res.Instructions = strings.TrimSpace(description + "\n\n" + res.Instructions)
+		if revision == wire.Revision20251125 { // those before have no place for it
+			res.ServerInfo.Description = description
+		}
+	}
 	res.Capabilities.Tools.ListChanged = true
 	if f.Prompts {
 		res.Capabilities.Prompts = &listChanged{ListChanged: true}
@@ -102,28 +114,4 @@ func (b *Broker) welcome(revision string, access Access) initializeResult {
 		res.Capabilities.Logging = &struct{}{}
 	}
 	return res
-}
-
-// SnapshotChanged tells clients which lists are different now.
-func (b *Broker) SnapshotChanged(old, now *catalog.Snapshot) {
-	if old == nil {
-		return
-	}
-	changed := func(kinds ...catalog.Kind) bool {
-		for _, k := range kinds {
-			if old.Sum(k) != now.Sum(k) {
-				return true
-			}
-		}
-		return false
-	}
-	if changed(catalog.Tool) {
-		b.broadcast("notifications/tools/list_changed")
-	}
-	if changed(catalog.Prompt) {
-		b.broadcast("notifications/prompts/list_changed")
-	}
-	if changed(catalog.Resource, catalog.Template) {
-		b.broadcast("notifications/resources/list_changed")
-	}
 }

@@ -12,18 +12,30 @@ import (
 )
 
 // list answers with one page of those items of a kind that the caller may have.
-func (b *Broker) list(w http.ResponseWriter, m *jsonrpc.Message, access Access, kind catalog.Kind, member string) {
-	after, ok := b.readCursor(kind, m.Param("cursor").Of(m.Body))
-	if !ok {
-		b.fail(w, badParams(m, "params.cursor is none that this list gave"))
-		return
-	}
-	definitions, last := page(b.opts.Snapshot(), access, kind, after, b.opts.PageSize)
+func (b *Broker) list(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message, access Access, kind catalog.Kind, member string) {
+	b.see(w, r, m.ID.Of(m.Body), func(view *catalog.View) {
+		of := listID{view.Name(), kind}
+		after, ok := b.readCursor(of, m.Param("cursor").Of(m.Body))
+		if !ok {
+			b.fail(w, badParams(m, "params.cursor is none that this list gave"))
+			return
+		}
+		definitions, last := page(view, access, kind, after, b.opts.PageSize)
+		next := ""
+		if last != "" {
+			next = b.cursor(of, last)
+		}
+		writePage(w, m, member, definitions, next)
+	})
+}
+
+// writePage answers with one page. The cursor of the next one is empty if there is none.
+func writePage(w http.ResponseWriter, m *jsonrpc.Message, member string, definitions []byte, next string) {
 	head := append([]byte(`{"jsonrpc":"2.0","id":`), m.ID.Of(m.Body)...)
 	head = append(append(append(head, `,"result":{"`...), member...), `":[`...)
 	tail := []byte("]}}")
-	if last != "" {
-		tail = append(append([]byte(`],"nextCursor":"`), b.cursor(kind, last)...), `"}}`...)
+	if next != "" {
+		tail = append(append([]byte(`],"nextCursor":"`), next...), `"}}`...)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
@@ -35,20 +47,27 @@ func (b *Broker) list(w http.ResponseWriter, m *jsonrpc.Message, access Access, 
 
 const cursorMAC = 12
 
-// cursor is opaque and signed: it names the item that the page ended with.
-func (b *Broker) cursor(kind catalog.Kind, last string) string {
-	body := append([]byte{byte(kind)}, last...)
-	return base64.RawURLEncoding.EncodeToString(append(b.sign(body), body...))
+// listID is the list that a cursor belongs to.
+type listID struct {
+	virtualServer string
+	kind          catalog.Kind
 }
 
-func (b *Broker) sign(body []byte) []byte {
+// cursor is opaque and signed: it names the item that the page ended with.
+func (b *Broker) cursor(of listID, last string) string {
+	return base64.RawURLEncoding.EncodeToString(append(b.sign(of, last), last...))
+}
+
+func (b *Broker) sign(of listID, last string) []byte {
 	h := hmac.New(sha256.New, b.cursorKey)
-	h.Write(body)
+	h.Write(append([]byte{byte(of.kind)}, of.virtualServer...))
+	h.Write([]byte{0}) // no name has it
+	h.Write([]byte(last))
 	return h.Sum(nil)[:cursorMAC:cursorMAC]
 }
 
 // readCursor returns the name that a cursor stands for, "" for an absent one.
-func (b *Broker) readCursor(kind catalog.Kind, raw []byte) (after string, ok bool) {
+func (b *Broker) readCursor(of listID, raw []byte) (after string, ok bool) {
 	if len(raw) == 0 {
 		return "", true
 	}
@@ -57,12 +76,12 @@ func (b *Broker) readCursor(kind catalog.Kind, raw []byte) (after string, ok boo
 		return "", false
 	}
 	all, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(all) <= cursorMAC+1 {
+	if err != nil || len(all) <= cursorMAC {
 		return "", false
 	}
-	body := all[cursorMAC:]
-	if !hmac.Equal(all[:cursorMAC], b.sign(body)) || body[0] != byte(kind) {
+	after = string(all[cursorMAC:])
+	if !hmac.Equal(all[:cursorMAC], b.sign(of, after)) {
 		return "", false
 	}
-	return string(body[1:]), true
+	return after, true
 }

@@ -22,12 +22,16 @@ import (
 type Input struct {
 	// Servers are the configured servers. The first of two that give one name keeps it.
 	Servers []config.Server
+	// VirtualServers are the configured virtual servers. No two have one path.
+	VirtualServers []config.VirtualServer
 	// States is what is known of each server by name.
 	States map[string]State
 	// Cluster names Envoy's cluster of a server; nil means the server's name.
 	Cluster func(*config.Server) string
 	// Programmed tells whether Envoy can route to a cluster; nil means that it always can.
 	Programmed func(cluster string) bool
+	// Carried tells of servers whose calls the broker makes for reasons of its own; nil means none.
+	Carried func(*config.Server) bool
 	// HasToken tells whether Envoy has the token of a server whose credential is config.ClientCredentials; nil means that it has none.
 	HasToken func(*config.Server) bool
 }
@@ -41,13 +45,15 @@ func Build(in Input) *Snapshot {
 	for kind := range kinds {
 		b.finish(kind)
 	}
+	b.views()
 	b.snap.servers, b.snap.problems = slices.Clip(b.snap.servers), slices.Clip(b.snap.problems)
 	return b.snap
 }
 
 type builder struct {
-	in   Input
-	snap *Snapshot
+	in       Input
+	snap     *Snapshot
+	features Features // of all servers
 }
 
 func (b *builder) server(cfg *config.Server) {
@@ -62,6 +68,7 @@ func (b *builder) server(cfg *config.Server) {
 		s.Programmed = b.in.Programmed(s.Cluster)
 	}
 	s.PerCaller = cfg.Credential.PerCaller()
+	s.PerUser = cfg.Credential != nil && cfg.Credential.Kind == config.PerUser
 	s.Carried = b.carried(cfg)
 	if !cfg.Enabled {
 		s.State = State{Health: HealthDisabled, Since: s.State.Since}
@@ -81,7 +88,8 @@ func (b *builder) server(cfg *config.Server) {
 	if !s.Programmed {
 		return
 	}
-	b.features(s)
+	b.features.add(s)
+	b.features.Instructions = addInstructions(b.features.Instructions, s)
 	for kind := range kinds {
 		for _, def := range s.State.Listing.Items[kind] {
 			b.item(s, cfg, kind, def)
@@ -90,27 +98,20 @@ func (b *builder) server(cfg *config.Server) {
 }
 
 func (b *builder) carried(cfg *config.Server) bool {
+	if b.in.Carried != nil && b.in.Carried(cfg) {
+		return true
+	}
 	if cfg.Credential == nil {
 		return false
 	}
 	switch cfg.Credential.Kind {
-	case config.TokenExchange:
+	case config.TokenExchange, config.PerUser:
 		return true
 	case config.ClientCredentials:
 		return b.in.HasToken == nil || !b.in.HasToken(cfg)
 	default:
 		return false
 	}
-}
-
-func (b *builder) features(s *Server) {
-	f := &b.snap.features
-	f.Prompts = f.Prompts || s.Offers("prompts")
-	f.Resources = f.Resources || s.Offers("resources")
-	f.Subscribe = f.Subscribe || s.caps.subscribe
-	f.Completions = f.Completions || s.Offers("completions")
-	f.Logging = f.Logging || s.Offers("logging")
-	f.Instructions = addInstructions(f.Instructions, s)
 }
 
 // addInstructions puts what a server tells of its use behind that of others.
@@ -206,7 +207,8 @@ func (b *builder) finish(kind Kind) {
 	slices.SortFunc(l.items, func(x, y *Item) int { return cmp.Compare(x.PublicName, y.PublicName) })
 	slices.SortFunc(l.templates, func(x, y template) int { return cmp.Compare(x.item.PublicName, y.item.PublicName) })
 	h := sha256.New()
-	for _, it := range l.items {
+	for i, it := range l.items {
+		it.place = i
 		// The length keeps two lists from looking alike when bytes move from one definition to the next.
 		h.Write(strconv.AppendInt(nil, int64(len(it.Definition)), 10))
 		h.Write([]byte{':'})

@@ -105,6 +105,8 @@ type Server struct {
 	PerCaller bool
 	// Carried tells that the broker makes all calls, because Envoy does not have the token for them.
 	Carried bool
+	// PerUser tells that each caller must have given the gateway a credential for it.
+	PerUser bool
 	caps    capabilities
 }
 
@@ -136,6 +138,8 @@ type Item struct {
 	// Replayable tells that a call may be repeated: read-only or idempotent by annotation.
 	Replayable bool
 	Timeout    time.Duration
+
+	place int // in the list of its kind
 }
 
 // Problem is something a server offers that is not shown as it stands, and why.
@@ -152,7 +156,10 @@ type Snapshot struct {
 	byName   map[string]*Server
 	lists    [kinds]list
 	problems []Problem
-	features Features
+
+	all                         View
+	views                       []*View
+	viewsByName, viewsBySegment map[string]*View
 }
 
 // Features is what the servers behind can do together.
@@ -169,9 +176,6 @@ func (s *Snapshot) Server(name string) *Server { return s.byName[name] }
 
 // Problems are the conflicts and defects found while building.
 func (s *Snapshot) Problems() []Problem { return s.problems }
-
-// Features is what the servers behind can do together.
-func (s *Snapshot) Features() Features { return s.features }
 
 // Find finds an item by its public name or URI.
 func (s *Snapshot) Find(kind Kind, publicName string) *Item { return s.lists[kind].byName[publicName] }

@@ -40,6 +40,7 @@ type input struct {
 			Templates    []string
 		}
 	}
+	VirtualServers []config.VirtualServer `yaml:"virtualServers"`
 }
 
 // output is all that a snapshot shows.
@@ -51,6 +52,15 @@ type output struct {
 	Templates []outItem `yaml:",omitempty"`
 	Problems  []Problem `yaml:",omitempty"`
 	Features  Features
+	Virtual   []outView `yaml:",omitempty"`
+}
+
+// outView is what a virtual server shows.
+type outView struct {
+	Name, Segment                        string
+	Description                          string   `yaml:",omitempty"`
+	Tools, Prompts, Resources, Templates []string `yaml:",flow,omitempty"`
+	Features                             Features
 }
 
 type outServer struct {
@@ -112,7 +122,7 @@ func readInput(t *testing.T, path string) Input {
 	dec.KnownFields(true)
 	var file input
 	require.NoError(t, dec.Decode(&file))
-	in := Input{States: map[string]State{}, Cluster: func(s *config.Server) string { return "cluster/" + s.Name }}
+	in := Input{VirtualServers: file.VirtualServers, States: map[string]State{}, Cluster: func(s *config.Server) string { return "cluster/" + s.Name }}
 	unprogrammed := map[string]bool{}
 	for _, s := range file.Servers {
 		in.Servers = append(in.Servers, config.Server{
@@ -140,7 +150,7 @@ func readInput(t *testing.T, path string) Input {
 }
 
 func show(snap *Snapshot) output {
-	out := output{Problems: snap.Problems(), Features: snap.Features()}
+	out := output{Problems: snap.Problems(), Features: snap.All().Features()}
 	for _, s := range snap.Servers() {
 		out.Servers = append(out.Servers, outServer{s.Name, s.Cluster, s.State.Health, s.Sessions(), s.Programmed})
 	}
@@ -151,6 +161,15 @@ func show(snap *Snapshot) output {
 				it.PublicName, it.Server.Name, it.Name, it.Hints, it.Replayable, it.Timeout, string(it.Definition),
 			})
 		}
+	}
+	for _, v := range snap.VirtualServers() {
+		o := outView{Name: v.Name(), Segment: v.Segment(), Description: v.Description(), Features: v.Features()}
+		for kind, names := range [kinds]*[]string{&o.Tools, &o.Prompts, &o.Resources, &o.Templates} {
+			for it := range v.After(Kind(kind), "") {
+				*names = append(*names, it.PublicName)
+			}
+		}
+		out.Virtual = append(out.Virtual, o)
 	}
 	return out
 }
@@ -175,7 +194,7 @@ func checkConsistent(t *testing.T, snap *Snapshot) {
 				assert.Equal(t, it.Name, it.Server.OwnURI(it.PublicName))
 			}
 		}
-		page, last := snap.Page(kind, "", len(items)+1)
+		page, last := snap.All().Page(kind, "", len(items)+1)
 		assert.Equal(t, string(whole), string(page))
 		assert.Empty(t, last)
 	}

@@ -43,48 +43,18 @@ func (l *list) join() {
 	l.starts = append(l.starts, len(l.joined))
 }
 
-// Page returns up to limit definitions of a kind that come after a public name, joined by commas, and the public name of
-// the last one if more follow. Since the list is ordered by that name, a page stays right while the catalog changes:
-// what was there all the time is neither skipped nor seen twice.
-func (s *Snapshot) Page(kind Kind, after string, limit int) (definitions []byte, last string) {
-	l := &s.lists[kind]
-	from := 0
-	if after != "" {
-		from = sort.Search(len(l.items), func(i int) bool { return l.items[i].PublicName > after })
+// after is the place of the first item that comes after a public name.
+func (l *list) after(publicName string) int {
+	if publicName == "" {
+		return 0
 	}
-	to := from + min(limit, len(l.items)-from)
-	if from >= to {
-		return nil, ""
-	}
-	if to < len(l.items) {
-		last = l.items[to-1].PublicName
-	}
+	return sort.Search(len(l.items), func(i int) bool { return l.items[i].PublicName > publicName })
+}
+
+// definitions are those of a part of the list that is not empty. Who appends to them writes into nothing that others read.
+func (l *list) definitions(from, to int) []byte {
 	end := l.starts[to] - 1
-	return l.joined[l.starts[from]:end:end], last
-}
-
-// Instructions are what those servers that f accepts tell of their use. For all servers they are in the snapshot's features.
-func (s *Snapshot) Instructions(f func(*Server) bool) string {
-	out := ""
-	for _, server := range s.servers {
-		if server.State.Listing != nil && server.Programmed && f(server) {
-			out = addInstructions(out, server)
-		}
-	}
-	return out
-}
-
-// FindResource finds who owns a resource: by its exact URI, else by the first template, in order, that it fits.
-func (s *Snapshot) FindResource(uri string) *Item {
-	if it := s.lists[Resource].byName[uri]; it != nil {
-		return it
-	}
-	for _, t := range s.lists[Template].templates {
-		if t.match.MatchString(uri) {
-			return t.item
-		}
-	}
-	return nil
+	return l.joined[l.starts[from]:end:end]
 }
 
 // OwnURI is the server's own URI for one that a client used.

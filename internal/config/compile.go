@@ -64,6 +64,8 @@ func (c *compiler) server(spec ServerSpec, field string) Server {
 		URIPrefix:  spec.URIPrefix,
 	}
 	c.endpoint(&s, spec, field)
+	s.Cluster = spec.Cluster
+	c.cluster(spec.Cluster, child(field, "cluster"))
 	c.toolPrefix(spec.ToolPrefix, child(field, "toolPrefix"))
 	s.Headers = c.headers(spec.Headers, child(field, "headers"))
 	if spec.Credential != nil {
@@ -74,6 +76,21 @@ func (c *compiler) server(spec ServerSpec, field string) Server {
 	s.ToolTimeouts = c.toolTimeouts(spec.Tools, child(field, "tools"))
 	s.TLS = c.tls(&s, spec.TLS, child(field, "tls"))
 	return s
+}
+
+// maxCluster is longer than any name that a Kubernetes host and port make.
+const maxCluster = 512
+
+// cluster checks what is to be the value of a header, and must not lead to the gateway itself.
+func (c *compiler) cluster(name, field string) {
+	switch {
+	case len(name) > maxCluster:
+		c.field(field, "is %d characters long; at most %d are allowed", len(name), maxCluster)
+	case strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+		c.field(field, "%q must be printable ASCII without spaces", name)
+	case strings.HasPrefix(name, "mcp_"):
+		c.field(field, "%q is a cluster of the gateway's own: no name that starts with mcp_ can be a server's", name)
+	}
 }
 
 func (c *compiler) toolPrefix(prefix, field string) {

@@ -35,6 +35,8 @@ type Server struct {
 	Path string
 	// Hostname is the :authority that the server gets.
 	Hostname string
+	// Cluster is the server's name in an Envoy that has its clusters from somebody else; empty means that such an Envoy cannot call it.
+	Cluster string
 
 	Enabled    bool
 	ToolPrefix string
@@ -74,6 +76,8 @@ const (
 	TokenExchange
 	// ClientToken is each caller's own token.
 	ClientToken
+	// PerUser is what each user has given to the gateway for this server.
+	PerUser
 )
 
 // Credential is what a server gets in one request header, and where it was found.
@@ -90,8 +94,10 @@ type Credential struct {
 	File string
 	// Client is set for ClientCredentials and TokenExchange.
 	Client *OAuthClient
+	// Title and Description tell users what is asked of them, and where to get it; for PerUser only.
+	Title, Description string
 	// Discovery is what the server's lists are read with where calls carry a token of the caller's, and nil where the kind's own way is used:
-	// the client's own token for TokenExchange, none for ClientToken. It is static.
+	// the client's own token for TokenExchange, none for ClientToken and PerUser. It is static.
 	Discovery *Credential
 }
 
@@ -111,9 +117,9 @@ type OAuthClient struct {
 	Resource   string
 }
 
-// PerCaller tells whether the server's calls carry a token that belongs to the caller.
+// PerCaller tells whether the server's calls carry a credential that belongs to the caller.
 func (c *Credential) PerCaller() bool {
-	return c != nil && (c.Kind == TokenExchange || c.Kind == ClientToken)
+	return c != nil && (c.Kind == TokenExchange || c.Kind == ClientToken || c.Kind == PerUser)
 }
 
 // TLS tells how a server's certificate is verified. There is no way to leave that out.

@@ -4,17 +4,21 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"strings"
+	"unicode/utf8"
 )
 
 const (
 	maxCredential       = 16 << 10
 	maxCredentialPrefix = 256
+	// maxUserTitle and maxUserText bound what users are shown, in characters.
+	maxUserTitle = 100
+	maxUserText  = 1000
 )
 
 // credential checks where the credential is to come from and, for a server that will be called, fetches what can be fetched here.
 func (c *compiler) credential(spec CredentialSpec, enabled bool, field string) *Credential {
-	if c.oneOf(field, credentialKinds(spec), "needs one of env (an environment variable), file (a path), clientCredentials, tokenExchange and clientToken to say where the credential is",
-		"env", "file", "clientCredentials", "tokenExchange", "clientToken") {
+	if c.oneOf(field, credentialKinds(spec), "needs one of env (an environment variable), file (a path), clientCredentials, tokenExchange, clientToken and perUser to say where the credential is",
+		"env", "file", "clientCredentials", "tokenExchange", "clientToken", "perUser") {
 		c.onlyOf(field, spec)
 	}
 	cred := &Credential{Header: "authorization", Prefix: "Bearer ", Value: NewSecret("")}
@@ -31,11 +35,14 @@ func (c *compiler) credential(spec CredentialSpec, enabled bool, field string) *
 		cred.Client = c.oauthClient(*spec.TokenExchange, enabled, child(field, "tokenExchange"))
 	case spec.ClientToken:
 		cred.Kind = ClientToken
+	case spec.PerUser != nil:
+		cred.Kind = PerUser
+		c.perUser(cred, *spec.PerUser, child(field, "perUser"))
 	default:
 		c.staticCredential(cred, spec, enabled, field)
 	}
 	if spec.Discovery != nil {
-		cred.Discovery = &Credential{Header: "authorization", Prefix: "Bearer "}
+		cred.Discovery = &Credential{Header: cred.Header, Prefix: cred.Prefix} // for perUser alone this is not Authorization: Bearer
 		at := child(field, "discovery")
 		cred.Discovery.Value, cred.Discovery.Env, cred.Discovery.File = c.secret(*spec.Discovery, enabled, at)
 	}
@@ -44,22 +51,46 @@ func (c *compiler) credential(spec CredentialSpec, enabled bool, field string) *
 
 // staticCredential is one that stands in the environment or in a file.
 func (c *compiler) staticCredential(cred *Credential, spec CredentialSpec, enabled bool, field string) {
-	if spec.Header != "" {
-		cred.Header = strings.ToLower(spec.Header)
+	c.credentialHeader(cred, spec.Header, spec.Prefix, field)
+	cred.Env, cred.File = spec.Env, c.resolve(spec.File)
+	if spec.Env == "" || spec.File == "" {
+		cred.Value = c.secretValue(cred.Env, cred.File, enabled, field)
+	}
+}
+
+// credentialHeader is where the value is sent.
+func (c *compiler) credentialHeader(cred *Credential, header string, prefix *string, field string) {
+	if header != "" {
+		cred.Header = strings.ToLower(header)
 		if problem := headerNameProblem(cred.Header); problem != "" {
-			c.field(child(field, "header"), "%q %s", spec.Header, problem)
+			c.field(child(field, "header"), "%q %s", header, problem)
 		}
 	}
 	if cred.Header != "authorization" {
 		cred.Prefix = ""
 	}
-	if spec.Prefix != nil {
-		cred.Prefix = *spec.Prefix
+	if prefix != nil {
+		cred.Prefix = *prefix
 		c.credentialPrefix(cred.Prefix, child(field, "prefix"))
 	}
-	cred.Env, cred.File = spec.Env, c.resolve(spec.File)
-	if spec.Env == "" || spec.File == "" {
-		cred.Value = c.secretValue(cred.Env, cred.File, enabled, field)
+}
+
+// perUser is one that users bring along. They read the texts.
+func (c *compiler) perUser(cred *Credential, spec PerUserSpec, field string) {
+	cred.Title, cred.Description = spec.Title, strings.TrimRight(spec.Description, "\n")
+	if spec.Title == "" && !c.spoilt[child(field, "title")] {
+		c.field(child(field, "title"), "is required: it tells users what is asked of them, as in \"Acme API key\"")
+	}
+	c.shownText(cred.Title, maxUserTitle, child(field, "title"))
+	c.shownText(cred.Description, maxUserText, child(field, "description"))
+	c.credentialHeader(cred, spec.Header, spec.Prefix, field)
+}
+
+func (c *compiler) shownText(text string, limit int, field string) {
+	if utf8.RuneCountInString(text) > limit {
+		c.field(field, "is longer than %d characters", limit)
+	} else if strings.ContainsFunc(text, isControl) {
+		c.field(field, "has a control character, such as a line break or a tab")
 	}
 }
 

@@ -29,6 +29,7 @@ type ServerSpec struct {
 	ToolPrefix string              `yaml:"toolPrefix,omitempty"`
 	URIPrefix  bool                `yaml:"uriPrefix,omitempty"`
 	Path       string              `yaml:"path,omitempty"`
+	Cluster    string              `yaml:"cluster,omitempty"`
 	Headers    map[string]string   `yaml:"headers,omitempty"`
 	Credential *CredentialSpec     `yaml:"credential,omitempty"`
 	Timeout    *Duration           `yaml:"timeout,omitempty"`
@@ -47,6 +48,7 @@ type CredentialSpec struct {
 	ClientCredentials *ClientCredentialsSpec `yaml:"clientCredentials,omitempty"`
 	TokenExchange     *TokenExchangeSpec     `yaml:"tokenExchange,omitempty"`
 	ClientToken       bool                   `yaml:"clientToken,omitempty"`
+	PerUser           *PerUserSpec           `yaml:"perUser,omitempty"`
 	Discovery         *SecretSpec            `yaml:"discovery,omitempty"`
 }
 
@@ -75,6 +77,14 @@ type TokenExchangeSpec struct {
 	Scopes       []string   `yaml:"scopes,omitempty"`
 	Audience     string     `yaml:"audience,omitempty"`
 	Resource     string     `yaml:"resource,omitempty"`
+}
+
+// PerUserSpec is about the credential that each user brings along.
+type PerUserSpec struct {
+	Title       string  `yaml:"title"`
+	Description string  `yaml:"description,omitempty"`
+	Header      string  `yaml:"header,omitempty"`
+	Prefix      *string `yaml:"prefix,omitempty"`
 }
 
 // TLSSpec is about the certificate of an https server.

@@ -108,6 +108,7 @@ type rendered struct {
 	URL          string            `yaml:"url"`
 	Parts        []any             `yaml:"parts,flow"`
 	Hostname     string            `yaml:"hostname"`
+	Cluster      string            `yaml:"cluster,omitempty"`
 	Enabled      bool              `yaml:"enabled"`
 	ToolPrefix   string            `yaml:"toolPrefix"`
 	URIPrefix    bool              `yaml:"uriPrefix"`
@@ -125,7 +126,7 @@ func render(t *testing.T, config *Config) string {
 	for i := range config.Servers {
 		s := &config.Servers[i]
 		r := rendered{
-			Name: s.Name, URL: s.URL(), Parts: []any{s.Scheme, s.Host, s.Port, s.Path}, Hostname: s.Hostname, Enabled: s.Enabled,
+			Name: s.Name, URL: s.URL(), Parts: []any{s.Scheme, s.Host, s.Port, s.Path}, Hostname: s.Hostname, Cluster: s.Cluster, Enabled: s.Enabled,
 			ToolPrefix: s.ToolPrefix, URIPrefix: s.URIPrefix, Headers: s.Headers, Timeout: s.Timeout,
 		}
 		if c := s.Credential; c != nil {
@@ -167,9 +168,12 @@ func renderCredential(c *Credential) map[string]any {
 	out := map[string]any{"header": c.Header, "value": c.HeaderValue().Reveal(), "env": c.Env, "file": c.File}
 	if c.Kind != StaticCredential {
 		out = map[string]any{
-			"kind": map[CredentialKind]string{ClientCredentials: "clientCredentials", TokenExchange: "tokenExchange", ClientToken: "clientToken"}[c.Kind],
+			"kind": map[CredentialKind]string{ClientCredentials: "clientCredentials", TokenExchange: "tokenExchange", ClientToken: "clientToken", PerUser: "perUser"}[c.Kind],
 			"sent": c.Header + ": " + c.HeaderValue().Reveal() + "<token>",
 		}
+	}
+	if c.Kind == PerUser {
+		out["title"], out["description"] = c.Title, c.Description
 	}
 	if o := c.Client; o != nil {
 		out["client"] = map[string]any{

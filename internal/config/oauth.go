@@ -20,6 +20,7 @@ func credentialKinds(spec CredentialSpec) []string {
 		{"clientCredentials", spec.ClientCredentials != nil},
 		{"tokenExchange", spec.TokenExchange != nil},
 		{"clientToken", spec.ClientToken},
+		{"perUser", spec.PerUser != nil},
 	} {
 		if kind.given {
 			given = append(given, kind.key)
@@ -49,16 +50,19 @@ func (c *compiler) oneOf(field string, given []string, none string, keys ...stri
 // onlyOf refuses the keys that the kind has no use for.
 func (c *compiler) onlyOf(field string, spec CredentialSpec) {
 	if spec.Env == "" && spec.File == "" {
-		const text = "is for env and file only; a token always goes as Authorization: Bearer"
+		text := "is for env and file only; a token always goes as Authorization: Bearer"
+		if spec.PerUser != nil {
+			text = "is for env and file only; perUser has a key of its own for it"
+		}
 		if spec.Header != "" {
-			c.field(child(field, "header"), text)
+			c.field(child(field, "header"), "%s", text)
 		}
 		if spec.Prefix != nil {
-			c.field(child(field, "prefix"), text)
+			c.field(child(field, "prefix"), "%s", text)
 		}
 	}
-	if spec.Discovery != nil && spec.TokenExchange == nil && !spec.ClientToken {
-		c.field(child(field, "discovery"), "is for tokenExchange and clientToken only; any other credential reads the lists too")
+	if spec.Discovery != nil && spec.TokenExchange == nil && !spec.ClientToken && spec.PerUser == nil {
+		c.field(child(field, "discovery"), "is for tokenExchange, clientToken and perUser only; any other credential reads the lists too")
 	}
 }
 

@@ -248,6 +248,26 @@ func TestWatchWaitsLongerBeforeAllServersGo(t *testing.T) {
 	}
 }
 
+// A change of virtual servers alone is a change, and a file without its last part is not taken for one that has lost them all.
+func TestWatchTellsOfVirtualServers(t *testing.T) {
+	with := func(tool string) string { return servers("a") + "virtualServers: [{name: v, tools: [" + tool + "]}]\n" }
+	play(t, with("x"), func(s scene) {
+		s.write(watched, with("y"))
+		s.pass(time.Second)
+		s.expect("change: a")
+		assert.Equal(t, []VirtualServer{{Name: "v", Tools: []string{"y"}}}, s.last.VirtualServers)
+		s.write(watched, servers("a"))
+		s.pass(drasticFactor*defaultDebounce - time.Millisecond)
+		s.write(watched, with("y"))
+		s.pass(time.Minute)
+		s.expect()
+		s.write(watched, servers("a"))
+		s.pass(defaultPoll + drasticFactor*defaultDebounce)
+		s.expect("change: a")
+		assert.Empty(t, s.last.VirtualServers)
+	})
+}
+
 func TestWatchOutlivesAFileThatIsGone(t *testing.T) {
 	play(t, servers("a"), func(s scene) {
 		s.remove(watched)

@@ -29,3 +29,6 @@ func (e *Error) CallerRefused() bool {
 
 // ErrNoSubject means that a call with a token of the caller's is to be made, and the caller came with none.
 var ErrNoSubject = errors.New("the call has no bearer token that could be exchanged")
+
+// ErrNotGiven means that a call with a credential of the caller's is to be made, and the caller has given none, or one that the server refused.
+var ErrNotGiven = errors.New("the caller has given no credential that the server accepts")

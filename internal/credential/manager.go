@@ -169,6 +169,13 @@ type Tokens interface {
 	Rejected(token config.Secret)
 }
 
+// Judged are Tokens of which another can be had that the server may take where it answered 403, if only the user gives another.
+type Judged interface {
+	Tokens
+	// Forbidden says that the server answered 403 to a message with the token.
+	Forbidden(token config.Secret)
+}
+
 type cellTokens struct{ cell *cell }
 
 func (t cellTokens) Token(ctx context.Context) (config.Secret, error) { return t.cell.get(ctx) }

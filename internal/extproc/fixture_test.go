@@ -102,7 +102,7 @@ func start(t testing.TB) *gateway {
 	g.snapshot = catalog.Build(catalog.Input{Servers: servers, States: map[string]catalog.State{"weather": {Health: catalog.HealthReady, Listing: listing}}})
 	sessions := session.NewRegistry(session.Options{Key: session.GenerateKey()})
 	var ok bool
-	g.session, ok = sessions.Create(session.Subject{}, "2025-11-25", nil)
+	g.session, ok = sessions.Create(session.Start{Revision: "2025-11-25"})
 	require.True(t, ok)
 	g.open()
 	p := extproc.New(extproc.Options{

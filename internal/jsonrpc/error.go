@@ -15,6 +15,7 @@ const (
 	CodeHeaderMismatch     = -32020 // a header says something else than the body
 	CodeMissingCapability  = -32021 // the client did not declare what the request needs
 	CodeUnsupportedVersion = -32022 // of the protocol
+	CodeElicitationNeeded  = -32042 // the user has to open a URL first
 )
 
 // Error is a JSON-RPC error with the HTTP status to answer with.

@@ -62,10 +62,7 @@ func Scheme(t testing.TB) *runtime.Scheme {
 // skipped where KUBEBUILDER_ASSETS does not say where the programs are.
 func Start(t testing.TB) *Cluster {
 	t.Helper()
-	assets := os.Getenv("KUBEBUILDER_ASSETS")
-	if assets == "" {
-		t.Skip("KUBEBUILDER_ASSETS is not set: run `make test-k8s`, which has etcd and kube-apiserver made and runs this test with them")
-	}
+	assets := Assets(t)
 	// Never the cluster that the person who runs the tests happens to use.
 	existing := false
 	env := &envtest.Environment{
@@ -74,6 +71,8 @@ func Start(t testing.TB) *Cluster {
 	}
 	// A folder of the test's own outlives the server, so that a restart finds the keys that clients know.
 	env.ControlPlane.GetAPIServer().CertDir = t.TempDir()
+	// Else a watch that somebody has open keeps it from stopping for a minute.
+	env.ControlPlane.GetAPIServer().Configure().Append("shutdown-watch-termination-grace-period", "1s")
 	t.Cleanup(func() {
 		if err := env.Stop(); err != nil {
 			t.Errorf("stop the API server: %v", err)
@@ -90,6 +89,16 @@ func Start(t testing.TB) *Cluster {
 	}
 	c.Client = NewClient(t, config)
 	return c
+}
+
+// Assets is the folder with the programs etcd, kube-apiserver and kubectl. A test without them is skipped.
+func Assets(t testing.TB) string {
+	t.Helper()
+	assets := os.Getenv("KUBEBUILDER_ASSETS")
+	if assets == "" {
+		t.Skip("KUBEBUILDER_ASSETS is not set: run `make test-k8s`, which has etcd and kube-apiserver made and runs this test with them")
+	}
+	return assets
 }
 
 // NewClient is a client with the kinds of [Scheme].
@@ -129,6 +138,9 @@ func (c *Cluster) StartAPIServer(t testing.TB) {
 		t.Fatalf("start the API server again: %v", err)
 	}
 }
+
+// Kubeconfig is the path of an administrator's kubeconfig, for programs.
+func (c *Cluster) Kubeconfig() string { return c.kubeconfig }
 
 // Kubectl runs kubectl as an administrator and returns what it printed to both streams, and whether it succeeded.
 func (c *Cluster) Kubectl(ctx context.Context, t testing.TB, stdin string, args ...string) (output string, ok bool) {

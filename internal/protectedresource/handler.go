@@ -13,9 +13,10 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
-// Handler serves the metadata at the well-known path, and at that path with the endpoint's path behind it.
-func Handler(m Metadata, public *url.URL) http.Handler {
-	h := &handler{metadata: m}
+// Handler serves the metadata at the well-known path, and at that path with the endpoint's path behind it; and those of each virtual server at the
+// well-known path with its path behind it. virtual tells the name of the virtual server whose path has a last segment, if there is one.
+func Handler(m Metadata, public *url.URL, virtual func(segment string) (name string, ok bool)) http.Handler {
+	h := &handler{metadata: m, virtual: virtual}
 	if m.relative != "" && isLoopback(public.Hostname()) {
 		h.public = public
 	}
@@ -24,13 +25,15 @@ func Handler(m Metadata, public *url.URL) http.Handler {
 
 type handler struct {
 	metadata Metadata
+	virtual  func(segment string) (name string, ok bool)
 	public   *url.URL // set if a loopback host that the client used may stand in for its host
 }
 
 const methods = "GET, HEAD, OPTIONS"
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != wire.PathProtectedResource && r.URL.Path != wire.PathProtectedResource+wire.PathMCP {
+	m, ok := h.at(r.URL.Path)
+	if !ok {
 		refuse(w, http.StatusNotFound, "there is no protected resource of this path; the gateway's is "+wire.PathMCP)
 		return
 	}
@@ -39,7 +42,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Vary", "Origin") // because that Envoy names the one that asked
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
-		h.serve(w, r)
+		h.serve(w, r, m)
 	case http.MethodOptions:
 		w.Header().Set("Allow", methods)
 		w.Header().Set("Access-Control-Allow-Methods", methods)
@@ -52,8 +55,24 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
-	m := h.metadata
+// at is the metadata at a path. Unknown means no (Invariant 5).
+func (h *handler) at(path string) (Metadata, bool) {
+	rest := strings.TrimPrefix(path, wire.PathProtectedResource)
+	if rest == "" || rest == wire.PathMCP {
+		return h.metadata, true
+	}
+	segment, ok := strings.CutPrefix(rest, wire.PathMCP+"/")
+	if !ok {
+		return Metadata{}, false
+	}
+	name, ok := h.virtual(segment)
+	if !ok {
+		return Metadata{}, false
+	}
+	return h.metadata.of(segment, name), true
+}
+
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, m Metadata) {
 	if h.public != nil && isLoopbackAuthority(r.Host) {
 		// RFC 9728, section 3.3: a client refuses metadata of another resource than the one that it asked, and on one
 		// machine localhost and 127.0.0.1 are both right.

@@ -18,9 +18,12 @@ func serve(t *testing.T, public, method, host, path string, env map[string]strin
 	req := httptest.NewRequest(method, "http://"+host+path, http.NoBody)
 	req.Host = host
 	rec := httptest.NewRecorder()
-	Handler(m, u).ServeHTTP(rec, req)
+	Handler(m, u, virtual).ServeHTTP(rec, req)
 	return rec
 }
+
+// virtual knows one virtual server.
+func virtual(segment string) (name string, ok bool) { return "team/reports", segment == "reports" }
 
 func body(t *testing.T, rec *httptest.ResponseRecorder) map[string]any {
 	t.Helper()
@@ -31,13 +34,17 @@ func body(t *testing.T, rec *httptest.ResponseRecorder) map[string]any {
 
 func TestHandlerPaths(t *testing.T) {
 	tests := map[string]int{
-		"/.well-known/oauth-protected-resource":       http.StatusOK,
-		"/.well-known/oauth-protected-resource/mcp":   http.StatusOK,
-		"/.well-known/oauth-protected-resource/":      http.StatusNotFound,
-		"/.well-known/oauth-protected-resource/mcp/":  http.StatusNotFound,
-		"/.well-known/oauth-protected-resource/mcp/a": http.StatusNotFound,
-		"/.well-known/oauth-protected-resource//mcp":  http.StatusNotFound,
-		"/.well-known/oauth-protected-resource/other": http.StatusNotFound,
+		"/.well-known/oauth-protected-resource":                  http.StatusOK,
+		"/.well-known/oauth-protected-resource/mcp":              http.StatusOK,
+		"/.well-known/oauth-protected-resource/":                 http.StatusNotFound,
+		"/.well-known/oauth-protected-resource/mcp/":             http.StatusNotFound,
+		"/.well-known/oauth-protected-resource/mcp/a":            http.StatusNotFound,
+		"/.well-known/oauth-protected-resource/mcp/reports/":     http.StatusNotFound,
+		"/.well-known/oauth-protected-resource/mcp/team/reports": http.StatusNotFound,
+		"/.well-known/oauth-protected-resource/mcp/reports/mcp":  http.StatusNotFound,
+		"/.well-known/oauth-protected-resource/reports":          http.StatusNotFound,
+		"/.well-known/oauth-protected-resource//mcp":             http.StatusNotFound,
+		"/.well-known/oauth-protected-resource/other":            http.StatusNotFound,
 	}
 	for path, status := range tests {
 		t.Run(path, func(t *testing.T) {
@@ -101,8 +108,38 @@ func TestHandlerOnLoopback(t *testing.T) {
 			req := httptest.NewRequest(http.MethodGet, "/.well-known/oauth-protected-resource/mcp", http.NoBody)
 			req.Host = tt.host
 			rec := httptest.NewRecorder()
-			Handler(m, u).ServeHTTP(rec, req)
+			Handler(m, u, virtual).ServeHTTP(rec, req)
 			assert.Equal(t, tt.want, body(t, rec)["resource"])
 		})
 	}
+}
+
+// A virtual server is a resource of its own: a client refuses metadata of another one than it asked for.
+func TestHandlerOfAVirtualServer(t *testing.T) {
+	tests := map[string]struct {
+		public, host string
+		env          map[string]string
+		want         string
+	}{
+		"the public URL":              {public: "https://mcp.example.com", host: "mcp.example.com", want: "https://mcp.example.com/mcp/reports"},
+		"a resource of another host":  {public: "https://mcp.example.com", host: "x", env: map[string]string{EnvResource: "https://tools.example.com/a/mcp"}, want: "https://tools.example.com/a/mcp/reports"},
+		"a resource of another path":  {public: "https://mcp.example.com", host: "x", env: map[string]string{EnvResource: "/tools?x=1"}, want: "https://mcp.example.com/mcp/reports"},
+		"a resource that is the host": {public: "https://mcp.example.com", host: "x", env: map[string]string{EnvResource: "https://mcp.example.com"}, want: "https://mcp.example.com/mcp/reports"},
+		"a loopback host":             {public: "http://127.0.0.1:8888", host: "localhost:8888", want: "http://localhost:8888/mcp/reports"},
+		"a foreign host":              {public: "http://127.0.0.1:8888", host: "evil.example.com", want: "http://127.0.0.1:8888/mcp/reports"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if tt.env == nil {
+				tt.env = map[string]string{}
+			}
+			tt.env[EnvScopes], tt.env[EnvName] = "basic", "Tools"
+			got := body(t, serve(t, tt.public, http.MethodGet, tt.host, "/.well-known/oauth-protected-resource/mcp/reports", tt.env))
+			assert.Equal(t, map[string]any{
+				"resource_name": "Tools: team/reports", "resource": tt.want, "bearer_methods_supported": []any{"header"}, "scopes_supported": []any{"basic"},
+			}, got)
+		})
+	}
+	whole := body(t, serve(t, "https://mcp.example.com", http.MethodGet, "x", "/.well-known/oauth-protected-resource/mcp", nil))
+	assert.Equal(t, "MCP Server", whole["resource_name"], "the gateway's own is left as it is")
 }

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 // The environment variables that the metadata is made of.
@@ -93,6 +95,25 @@ func (m *Metadata) resolve(resource string, public *url.URL) error {
 	}
 	m.Resource = u.String()
 	return checkURL(EnvResource, resource, u)
+}
+
+// of is the metadata of a virtual server. Its resource lies below the gateway's, where that is the endpoint, and else at its path on the same host.
+func (m Metadata) of(segment, name string) Metadata {
+	u, err := url.Parse(m.Resource)
+	if err != nil { // it was made of a URL
+		return m
+	}
+	u.RawQuery = ""
+	if !strings.HasSuffix(u.Path, wire.PathMCP) {
+		u.Path, u.RawPath = wire.PathMCP, ""
+	}
+	u = u.JoinPath(segment)
+	m.Resource = u.String()
+	if m.relative != "" {
+		m.relative = u.EscapedPath()
+	}
+	m.ResourceName += ": " + name
+	return m
 }
 
 // checkIssuer applies what RFC 8414 demands of the identifier of an authorization server.

@@ -16,7 +16,7 @@ import (
 
 func newSession(tb testing.TB) *session.Session {
 	tb.Helper()
-	s, ok := session.NewRegistry(session.Options{Key: session.GenerateKey()}).Create(session.Subject{}, "2025-06-18", nil)
+	s, ok := session.NewRegistry(session.Options{Key: session.GenerateKey()}).Create(session.Start{Revision: "2025-06-18"})
 	require.True(tb, ok)
 	return s
 }

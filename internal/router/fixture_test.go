@@ -26,8 +26,8 @@ type world struct {
 	snap     *catalog.Snapshot
 	sessions *session.Registry
 	// open has backend sessions with "weather" and "team/notes", and calls 7 and "seven" in flight. fresh has none, but
-	// call 8 which the broker is still opening one for.
-	open, fresh, alice *session.Session
+	// call 8 which the broker is still opening one for. forecasts is one of the virtual server of that name, with a backend session with "weather".
+	open, fresh, alice, forecasts *session.Session
 	// tokens are what transcripts write as ${name}.
 	tokens map[string]string
 }
@@ -48,6 +48,13 @@ func newWorld(tb testing.TB) *world {
 		server := w.snap.Server(name)
 		require.True(tb, w.open.SetBackend(name, session.Backend{ID: name + "-1", Revision: wire.Revision20250618, Fingerprint: server.Fingerprint}))
 	}
+	virtual, ok := w.sessions.Create(session.Start{VirtualServer: "forecasts", Revision: wire.LatestSession})
+	require.True(tb, ok)
+	w.forecasts = virtual
+	w.forecasts.SetBackend("weather", session.Backend{ID: "weather-2", Revision: wire.Revision20250618, Fingerprint: w.snap.Server("weather").Fingerprint})
+	w.forecasts.BeginCall([]byte("9"), "weather")
+	nightly, ok := w.sessions.Create(session.Start{VirtualServer: "team/nightly", Revision: wire.LatestSession})
+	require.True(tb, ok)
 	w.open.BeginCall([]byte("7"), "weather")
 	w.open.BeginCall([]byte(`"seven"`), "team/notes")
 	w.fresh.BeginCall([]byte("8"), "weather")
@@ -56,6 +63,7 @@ func newWorld(tb testing.TB) *world {
 	past := session.NewRegistry(session.Options{Key: key, MaxAge: time.Nanosecond})
 	elsewhere := session.NewRegistry(session.Options{Key: session.GenerateKey()})
 	w.tokens = map[string]string{
+		"forecasts": w.forecasts.Token(), "nightly": nightly.Token(),
 		"open": w.open.Token(), "fresh": w.fresh.Token(), "alices": w.alice.Token(), "deleted": deleted.Token(),
 		"expired": w.create(tb, past, session.Subject{}).Token(), "forged": w.create(tb, elsewhere, session.Subject{}).Token(),
 		"alice": alice, "bob": bob,
@@ -65,7 +73,7 @@ func newWorld(tb testing.TB) *world {
 
 func (w *world) create(tb testing.TB, r *session.Registry, subject session.Subject) *session.Session {
 	tb.Helper()
-	s, ok := r.Create(subject, wire.LatestSession, nil)
+	s, ok := r.Create(session.Start{Subject: subject, Revision: wire.LatestSession})
 	require.True(tb, ok)
 	return s
 }
@@ -117,6 +125,10 @@ func newSnapshot(more []json.RawMessage) *catalog.Snapshot {
 	}
 	in := catalog.Input{
 		Servers: []config.Server{weather, calc, notes, asleep, unprogrammed}, States: map[string]catalog.State{},
+		VirtualServers: []config.VirtualServer{
+			{Name: "forecasts", Tools: []string{"weather_get_*", "tool_*"}, Prompts: []string{"weather_brief"}, Resources: []string{"weather://city/R*"}},
+			{Name: "team/nightly", Servers: []string{"calc"}},
+		},
 		Programmed: func(cluster string) bool { return cluster != "unprogrammed" },
 	}
 	for name, l := range listings {

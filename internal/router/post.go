@@ -22,6 +22,7 @@ type exchange struct {
 	m    jsonrpc.Message
 	id   []byte
 	snap *catalog.Snapshot
+	view *catalog.View // what the request's endpoint shows of the snapshot
 	sess *session.Session
 }
 
@@ -30,7 +31,7 @@ func (r *Router) post(req *Request, body []byte, d *Decision) {
 		r.TooLarge(d)
 		return
 	}
-	x := exchange{Router: r, req: req, d: d}
+	x := exchange{Router: r, req: req, d: d, snap: r.snapshot()}
 	m, syntax := jsonrpc.Parse(body, jsonrpc.Limits{})
 	if syntax == nil {
 		x.m = m
@@ -41,7 +42,8 @@ func (r *Router) post(req *Request, body []byte, d *Decision) {
 	} else {
 		x.id = syntax.ID
 	}
-	err := r.checkHead(req, x.id)
+	view, err := r.checkHead(req, x.id, x.snap, d)
+	x.view = view
 	switch {
 	case err != nil:
 	case !isJSON(req.contentType):
@@ -61,7 +63,6 @@ func (r *Router) post(req *Request, body []byte, d *Decision) {
 }
 
 func (x *exchange) route() *jsonrpc.Error {
-	x.snap = x.snapshot()
 	if x.m.Kind == jsonrpc.Response {
 		return x.response()
 	}
@@ -105,7 +106,7 @@ const (
 )
 
 func (x *exchange) findSession() (err *jsonrpc.Error) {
-	x.sess, err = x.session(x.req, x.id)
+	x.sess, err = x.session(x.req, x.id, x.view)
 	return err
 }
 
@@ -122,7 +123,7 @@ func (x *exchange) named(kind catalog.Kind, header, key string) *jsonrpc.Error {
 	if err != nil {
 		return err
 	}
-	it := x.snap.Find(kind, name)
+	it := x.view.Find(kind, name)
 	if it == nil {
 		return badParams(x.id, "unknown "+kind.String()+" "+quote(name)+"; "+kind.String()+"s/list gives those on offer")
 	}
@@ -146,7 +147,7 @@ func (x *exchange) resource() *jsonrpc.Error {
 	if len(uri) > maxURI {
 		return badParams(x.id, "params.uri is longer than "+strconv.Itoa(maxURI)+" bytes")
 	}
-	it := x.snap.FindResource(uri)
+	it := x.view.FindResource(uri)
 	if it == nil {
 		return &jsonrpc.Error{Code: codeResourceNotFound, Status: http.StatusOK, ID: x.id, Message: "no server behind this gateway offers the resource " + quote(uri)}
 	}
@@ -217,13 +218,13 @@ func (x *exchange) ref(member string) (jsonrpc.Span, string, *jsonrpc.Error) {
 
 func (x *exchange) completed(refType, name string) (it *catalog.Item, own string) {
 	if refType == "ref/prompt" {
-		if it = x.snap.Find(catalog.Prompt, name); it == nil {
+		if it = x.view.Find(catalog.Prompt, name); it == nil {
 			return nil, ""
 		}
 		return it, it.Name
 	}
-	if it = x.snap.Find(catalog.Template, name); it == nil {
-		if it = x.snap.FindResource(name); it == nil {
+	if it = x.view.Find(catalog.Template, name); it == nil {
+		if it = x.view.FindResource(name); it == nil {
 			return nil, ""
 		}
 	}
@@ -245,7 +246,7 @@ func (x *exchange) facts(it *catalog.Item, header, key, own, public string) {
 func (x *exchange) call(it *catalog.Item) {
 	server := it.Server
 	if !server.Sessions() && !server.Carried {
-		x.d.direct(server, session.Backend{}, it.Timeout)
+		x.direct(x.d, server, session.Backend{}, it.Timeout)
 		return
 	}
 	backend, open := x.sess.Backend(server.Name, x.backendKey(server))
@@ -263,7 +264,7 @@ func (x *exchange) call(it *catalog.Item) {
 		x.d.watch(c)
 		x.d.Track = c
 	}
-	x.d.direct(server, backend, it.Timeout)
+	x.direct(x.d, server, backend, it.Timeout)
 }
 
 // backendKey is what the caller's backend session with a server stands under.
@@ -312,7 +313,7 @@ func (x *exchange) back(name string, span jsonrpc.Span, raw []byte) *jsonrpc.Err
 	if server.Carried {
 		x.carried(server.Timeout)
 	} else {
-		x.d.direct(server, backend, server.Timeout)
+		x.direct(x.d, server, backend, server.Timeout)
 	}
 	return nil
 }

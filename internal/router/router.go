@@ -4,6 +4,7 @@
 package router
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strings"
@@ -26,6 +27,9 @@ type Options struct {
 	AllowedOrigins []string
 	// BrokerKey proves to the broker that a request came through a router.
 	BrokerKey string
+	// AuthorityHeader is where a server's :authority goes. Empty means that it takes the place of the client's; else that one stays, for an Envoy whose
+	// choice of routes begins with it.
+	AuthorityHeader string
 }
 
 // Sessions finds the session of a token.
@@ -35,16 +39,18 @@ type Sessions interface {
 
 // Router makes decisions. It is immutable and safe for concurrent use.
 type Router struct {
-	maxBody  int64
-	origins  map[string]bool
-	key      string
-	sessions Sessions
-	snapshot func() *catalog.Snapshot
+	maxBody   int64
+	origins   map[string]bool
+	key       string
+	authority string
+	sessions  Sessions
+	snapshot  func() *catalog.Snapshot
 }
 
 // New makes a router that reads the current snapshot, once for each request, from a function.
 func New(o Options, sessions Sessions, snapshot func() *catalog.Snapshot) *Router {
 	r := &Router{maxBody: o.MaxBody, key: o.BrokerKey, sessions: sessions, snapshot: snapshot, origins: map[string]bool{}}
+	r.authority = cmp.Or(o.AuthorityHeader, ":authority")
 	if r.maxBody <= 0 {
 		r.maxBody = DefaultMaxBody
 	}
@@ -97,8 +103,45 @@ func isEndpoint(path string) bool {
 	return path == wire.PathMCP || strings.HasPrefix(path, wire.PathMCP+"/")
 }
 
-// checkHead checks what can be told without the body.
-func (r *Router) checkHead(req *Request, id []byte) *jsonrpc.Error {
+// checkHead checks what can be told without the body, and tells what the endpoint shows that the request is for.
+func (r *Router) checkHead(req *Request, id []byte, snap *catalog.Snapshot, d *Decision) (*catalog.View, *jsonrpc.Error) {
+	err := r.checkOrigin(req, id)
+	if err != nil {
+		return nil, err
+	}
+	view, err := viewOf(req, id, snap)
+	if err != nil {
+		return nil, err
+	}
+	if name := view.Name(); name != "" {
+		d.fact(wire.HeaderVirtualServer, wire.KeyVirtualServer, name)
+		d.Metadata = append(d.Metadata, Header{wire.KeyVirtualServerPath, view.Segment()})
+	}
+	if v := req.protocolVersion; v != "" && !wire.IsSessionRevision(v) {
+		return nil, unsupportedVersion(id, v)
+	}
+	return view, nil
+}
+
+// viewOf finds the virtual server that a request is for. The path names it or, at the gateway's own path, the header. Unknown means no (Invariant 5).
+func viewOf(req *Request, id []byte, snap *catalog.Snapshot) (*catalog.View, *jsonrpc.Error) {
+	path, _, _ := strings.Cut(req.Path, "?")
+	view := snap.All()
+	if segment, ok := strings.CutPrefix(path, wire.PathMCP+"/"); ok {
+		view = snap.VirtualServerAt(segment)
+	} else if req.hasVirtualServer {
+		view = snap.VirtualServer(req.virtualServer)
+	}
+	switch {
+	case view == nil:
+		return nil, invalid(id, http.StatusNotFound, "there is no such virtual server")
+	case req.hasVirtualServer && req.virtualServer != view.Name():
+		return nil, invalid(id, http.StatusBadRequest, "the header "+wire.HeaderVirtualServer+" contradicts the path; leave it out")
+	}
+	return view, nil
+}
+
+func (r *Router) checkOrigin(req *Request, id []byte) *jsonrpc.Error {
 	switch {
 	case req.repeated != "":
 		return invalid(id, http.StatusBadRequest, "the header "+req.repeated+" came more than once")
@@ -106,12 +149,6 @@ func (r *Router) checkHead(req *Request, id []byte) *jsonrpc.Error {
 		return invalid(id, http.StatusBadRequest, "Content-Length is not a number")
 	case !r.allowedOrigin(req.origin, req.seen&seenOrigin != 0):
 		return invalid(id, http.StatusForbidden, "requests from this web origin are not allowed; the operator can allow it with --allowed-origins")
-	}
-	if path, _, _ := strings.Cut(req.Path, "?"); path != wire.PathMCP || req.hasVirtualServer {
-		return invalid(id, http.StatusNotFound, "there is no such virtual server")
-	}
-	if v := req.protocolVersion; v != "" && !wire.IsSessionRevision(v) {
-		return unsupportedVersion(id, v)
 	}
 	return nil
 }
@@ -153,13 +190,13 @@ func validPort(s string) bool {
 	return len(s) > 1 && s[0] == ':' && strings.Trim(s[1:], "0123456789") == ""
 }
 
-// session finds the session that a request belongs to, if the caller is the one it is bound to.
-func (r *Router) session(req *Request, id []byte) (*session.Session, *jsonrpc.Error) {
+// session finds the session that a request belongs to, if the caller and the virtual server are those that it is bound to.
+func (r *Router) session(req *Request, id []byte, view *catalog.View) (*session.Session, *jsonrpc.Error) {
 	if req.sessionID == "" {
 		return nil, invalid(id, http.StatusBadRequest, "Mcp-Session-Id is missing; send an initialize request first and then the id that it answers with")
 	}
 	s, err := r.sessions.Lookup(req.sessionID)
-	if err != nil || s.Subject() != session.SubjectOf(req.authorization) {
+	if err != nil || s.VirtualServer() != view.Name() || s.Subject() != session.SubjectOf(req.authorization) {
 		// Whether a session exists is nobody's business but its caller's.
 		return nil, invalid(id, http.StatusNotFound, "unknown or expired session; send an initialize request to start a new one")
 	}
@@ -172,7 +209,9 @@ func (r *Router) bodiless(req *Request, d *Decision) {
 		r.TooLarge(d)
 		return
 	}
-	if err := r.checkHead(req, nil); err != nil {
+	snap := r.snapshot()
+	view, err := r.checkHead(req, nil, snap, d)
+	if err != nil {
 		d.refuse(err)
 		return
 	}
@@ -180,13 +219,13 @@ func (r *Router) bodiless(req *Request, d *Decision) {
 		d.refuse(invalid(nil, http.StatusNotAcceptable, "Accept must allow text/event-stream"))
 		return
 	}
-	s, err := r.session(req, nil)
+	s, err := r.session(req, nil, view)
 	if err != nil {
 		d.refuse(err)
 		return
 	}
 	if req.Method == http.MethodGet && req.lastEventID != "" {
-		if r.resume(req, s, d) {
+		if r.resume(req, s, snap, d) {
 			return
 		}
 	}
@@ -195,12 +234,11 @@ func (r *Router) bodiless(req *Request, d *Decision) {
 }
 
 // resume sends a client that lost the stream of a call back to the server that keeps it.
-func (r *Router) resume(req *Request, s *session.Session, d *Decision) bool {
+func (r *Router) resume(req *Request, s *session.Session, snap *catalog.Snapshot, d *Decision) bool {
 	kind, name, raw, ok := s.Unseal(req.lastEventID)
 	if !ok || kind != session.SealCallEvent {
 		return false
 	}
-	snap := r.snapshot()
 	server := snap.Server(name)
 	if server == nil || !server.Programmed {
 		return false
@@ -214,16 +252,16 @@ func (r *Router) resume(req *Request, s *session.Session, d *Decision) bool {
 		d.toBroker(r.key)
 		return true
 	}
-	d.direct(server, backend, server.Timeout)
+	r.direct(d, server, backend, server.Timeout)
 	d.set(wire.HeaderLastEventID, string(raw))
 	d.watch(&Call{Session: s, Server: server, Backend: backend})
 	return true
 }
 
 // direct labels the request for its server.
-func (d *Decision) direct(server *catalog.Server, backend session.Backend, timeout time.Duration) {
+func (r *Router) direct(d *Decision, server *catalog.Server, backend session.Backend, timeout time.Duration) {
 	d.set(wire.HeaderCluster, server.Cluster)
-	d.set(":authority", server.Authority)
+	d.set(r.authority, server.Authority)
 	d.set(":path", server.Path)
 	revision := backend.Revision
 	if revision == "" {

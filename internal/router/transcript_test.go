@@ -101,7 +101,7 @@ var (
 
 // expand replaces ${name} by a token of the world, and
 //
-//	${seal:K WHOSE SERVER RAW}  by RAW, sealed as kind K (r, t, c or s) by the session "open" or "fresh"
+//	${seal:K WHOSE SERVER RAW}  by RAW, sealed as kind K (r, t, c or s) by the session "open", "fresh" or "forecasts"
 //	${repeat:N TEXT}            by TEXT, N times
 //	${bytes:HEX}                by those bytes
 func (w *world) expand(t *testing.T, s string) string {
@@ -111,7 +111,7 @@ func (w *world) expand(t *testing.T, s string) string {
 		switch name, args := parts[1], parts[2]; name {
 		case "seal":
 			f := strings.SplitN(args, " ", 4)
-			s := map[string]*session.Session{"open": w.open, "fresh": w.fresh}[f[1]]
+			s := w.sealers()[f[1]]
 			return s.Seal(session.SealKind(f[0][0]), f[2], []byte(f[3]))
 		case "repeat":
 			n, text, _ := strings.Cut(args, " ")
@@ -130,6 +130,11 @@ func (w *world) expand(t *testing.T, s string) string {
 	})
 }
 
+// sealers are the sessions that transcripts have values of.
+func (w *world) sealers() map[string]*session.Session {
+	return map[string]*session.Session{"open": w.open, "fresh": w.fresh, "forecasts": w.forecasts}
+}
+
 // contract is the reverse of expand, so that a transcript is the same in every run.
 func (w *world) contract(t *testing.T, s string) string {
 	t.Helper()
@@ -137,7 +142,7 @@ func (w *world) contract(t *testing.T, s string) string {
 		s = strings.ReplaceAll(s, token, "${"+name+"}")
 	}
 	return sealed.ReplaceAllStringFunc(s, func(m string) string {
-		for whose, sess := range map[string]*session.Session{"open": w.open, "fresh": w.fresh} {
+		for whose, sess := range w.sealers() {
 			if kind, server, raw, ok := sess.Unseal(m); ok {
 				return fmt.Sprintf("${seal:%c %s %s %s}", kind, whose, server, raw)
 			}

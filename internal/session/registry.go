@@ -55,19 +55,29 @@ func NewRegistry(o Options) *Registry {
 	return &Registry{opts: o, tokenKey: o.Key.Derive("session-token"), sealKey: o.Key.Derive("seal"), now: time.Now}
 }
 
-// Create starts a session for a caller. It reports false when there are too many.
-func (r *Registry) Create(subject Subject, revision string, init json.RawMessage) (*Session, bool) {
+// Start is what a session is from its beginning to its end.
+type Start struct {
+	// Subject is the caller that it is bound to.
+	Subject Subject
+	// VirtualServer is the name of the one at which it was begun, empty at the gateway itself. It is bound to that too.
+	VirtualServer string
+	// Revision is the protocol revision negotiated with the client.
+	Revision string
+	// InitParams are the params of the client's initialize request, verbatim.
+	InitParams json.RawMessage
+}
+
+// Create starts a session. It reports false when there are too many.
+func (r *Registry) Create(start Start) (*Session, bool) {
 	if r.count.Add(1) > int64(r.opts.Max) {
 		r.count.Add(-1)
 		return nil, false
 	}
 	now := r.now()
-	c := claims{subject: subject, expires: now.Add(r.opts.MaxAge)}
+	c := claims{subject: start.Subject, expires: now.Add(r.opts.MaxAge)}
 	_, _ = rand.Read(c.id[:]) // never fails since Go 1.24
-	s := &Session{
-		id: c.id, token: r.sign(c), subject: subject, expires: c.expires, sealKey: r.sealKey,
-		revision: revision, init: append(json.RawMessage(nil), init...), done: make(chan struct{}),
-	}
+	start.InitParams = append(json.RawMessage(nil), start.InitParams...)
+	s := &Session{id: c.id, token: r.sign(c), start: start, expires: c.expires, sealKey: r.sealKey, done: make(chan struct{})}
 	s.backends.Store(&map[string]Backend{})
 	s.lastUsed.Store(now.Unix())
 	r.sessions.Store(s.token, s)

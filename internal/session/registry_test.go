@@ -93,7 +93,7 @@ func TestMax(t *testing.T) {
 	r := newRegistry(t, Options{Max: 2})
 	a := create(t, r)
 	create(t, r)
-	_, ok := r.Create(Subject{}, "", nil)
+	_, ok := r.Create(Start{})
 	assert.False(t, ok)
 	assert.Equal(t, 2, r.Count())
 	r.Delete(a)

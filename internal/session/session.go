@@ -27,12 +27,9 @@ type Backend struct {
 type Session struct {
 	id      [idSize]byte
 	token   string
-	subject Subject
+	start   Start
 	expires time.Time
 	sealKey []byte
-	// Revision is the negotiated revision, Init the client's own initialize params, verbatim.
-	revision string
-	init     json.RawMessage
 
 	lastUsed atomic.Int64 // Unix seconds
 	streams  atomic.Int32
@@ -49,13 +46,16 @@ type Session struct {
 func (s *Session) Token() string { return s.token }
 
 // Subject is the caller that the session is bound to.
-func (s *Session) Subject() Subject { return s.subject }
+func (s *Session) Subject() Subject { return s.start.Subject }
+
+// VirtualServer is the name of the virtual server that the session is bound to, empty for one of the gateway itself.
+func (s *Session) VirtualServer() string { return s.start.VirtualServer }
 
 // Revision is the protocol revision negotiated with the client.
-func (s *Session) Revision() string { return s.revision }
+func (s *Session) Revision() string { return s.start.Revision }
 
 // InitParams are the params of the client's initialize request, verbatim.
-func (s *Session) InitParams() json.RawMessage { return s.init }
+func (s *Session) InitParams() json.RawMessage { return s.start.InitParams }
 
 // Done is closed when the session ends.
 func (s *Session) Done() <-chan struct{} { return s.done }

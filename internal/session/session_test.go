@@ -19,7 +19,7 @@ func newRegistry(tb testing.TB, o Options) *Registry {
 
 func create(tb testing.TB, r *Registry) *Session {
 	tb.Helper()
-	s, ok := r.Create(Subject{}, "2025-06-18", nil)
+	s, ok := r.Create(Start{Revision: "2025-06-18"})
 	require.True(tb, ok)
 	return s
 }
@@ -28,7 +28,7 @@ func TestCreate(t *testing.T) {
 	r := newRegistry(t, Options{})
 	init := json.RawMessage(`{"n":9007199254740993}`)
 	subject := Subject{1, 2, 3}
-	s, ok := r.Create(subject, "2025-06-18", init)
+	s, ok := r.Create(Start{Subject: subject, VirtualServer: "team/reports", Revision: "2025-06-18", InitParams: init})
 	require.True(t, ok)
 	copy(init, `{"overwritten"`)
 	assert.Equal(t, subject, s.Subject())

@@ -33,7 +33,7 @@ func TestNewKey(t *testing.T) {
 func TestReplicasShareTokens(t *testing.T) {
 	key := GenerateKey()
 	a, b := newRegistry(t, Options{Key: key}), newRegistry(t, Options{Key: key})
-	s, ok := a.Create(Subject{7}, "", nil)
+	s, ok := a.Create(Start{Subject: Subject{7}})
 	require.True(t, ok)
 	c, err := b.verify(s.Token())
 	require.NoError(t, err)

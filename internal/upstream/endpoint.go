@@ -74,6 +74,7 @@ type Endpoint struct {
 	secrets   []string    // what no error may show
 	perCaller *config.Server
 	tokens    credential.Tokens // what requests are made with beside the header; nil means nothing
+	sentIn    sentIn            // how
 	used      *usedTokens
 	transport *http.Transport
 	opts      EndpointOptions

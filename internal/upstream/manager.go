@@ -155,13 +155,13 @@ func connectionOf(cfg *config.Server) config.Server {
 	return c
 }
 
-// sentBy is a credential without where its secrets are found.
+// sentBy is a credential without where its secrets are found, and without what users are told of it.
 func sentBy(c *config.Credential) *config.Credential {
 	if c == nil {
 		return nil
 	}
 	out := *c
-	out.Env, out.File = "", ""
+	out.Env, out.File, out.Title, out.Description = "", "", "", ""
 	if c.Client != nil {
 		client := *c.Client
 		client.SecretEnv, client.SecretFile = "", ""

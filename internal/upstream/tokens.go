@@ -19,11 +19,15 @@ type Credentials interface {
 	Caller(s *config.Server, token config.Secret) credential.Tokens
 }
 
+// sentIn is the header that carries a token, and what stands before it.
+type sentIn struct{ header, prefix string }
+
 // authorize takes a server's credential in: what is static becomes a header, and the rest is asked for with each request.
 func (e *Endpoint) authorize(cfg config.Server, c *config.Credential) {
 	if c.PerCaller() {
 		e.perCaller = &cfg
 	}
+	e.sentIn = sentIn{c.Header, c.Prefix}
 	if c.Kind != config.StaticCredential {
 		if e.opts.Credentials != nil {
 			e.tokens = e.opts.Credentials.Shared(&cfg)
@@ -52,7 +56,7 @@ func (e *Endpoint) For(authorization config.Secret) *Endpoint {
 	out := *e
 	out.perCaller, out.used, out.tokens = nil, &usedTokens{}, nil
 	out.header = e.header.Clone()
-	out.header.Del("Authorization")
+	out.header.Del(e.sentIn.header)
 	if e.opts.Credentials != nil {
 		out.tokens = e.opts.Credentials.Caller(e.perCaller, bearer(authorization))
 	}
@@ -75,8 +79,14 @@ func (e *Endpoint) sendWithToken(req *http.Request, what string) (*http.Response
 		return nil, err
 	}
 	resp, err := e.roundTrip(req, what)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized {
-		return resp, err
+	if err != nil {
+		return nil, err
+	}
+	if judged, ok := e.tokens.(credential.Judged); ok && resp.StatusCode == http.StatusForbidden && req.Method == http.MethodPost {
+		judged.Forbidden(token)
+	}
+	if resp.StatusCode != http.StatusUnauthorized {
+		return resp, nil
 	}
 	e.tokens.Rejected(token)
 	again := req.Clone(req.Context())
@@ -98,7 +108,7 @@ func (e *Endpoint) token(req *http.Request, what string) (config.Secret, error) 
 		return token, fmt.Errorf("server %q: %s: %w", e.name, what, err)
 	}
 	e.used.add(token.Reveal())
-	req.Header.Set("Authorization", "Bearer "+token.Reveal())
+	req.Header.Set(e.sentIn.header, e.sentIn.prefix+token.Reveal())
 	return token, nil
 }
 

@@ -15,6 +15,8 @@ const (
 	KeyPublicName    = "public_name"
 	KeyHints         = "hints"
 	KeyVirtualServer = "virtual_server"
+	// KeyVirtualServerPath is the last segment of the virtual server's path, by which Envoy names its metadata to those whom it refuses.
+	KeyVirtualServerPath = "virtual_server_path"
 	KeyID            = "id"
 	// KeyWatched marks a request whose answer the router looks at itself.
 	KeyWatched = "watched"
@@ -41,6 +43,8 @@ const (
 const (
 	// HeaderCluster is the label by which Envoy routes: the cluster of the server or of the broker.
 	HeaderCluster = "x-mcp-cluster"
+	// HeaderAuthority is the server's :authority where the router leaves the client's own in place.
+	HeaderAuthority = "x-mcp-authority"
 	// HeaderRouterKey proves to the broker that a request was labelled by a router of this gateway.
 	HeaderRouterKey = "x-mcp-router-key"
 	// HeaderAuthorized is a signed list of what a caller may have, from a policy engine that decides by itself. It is for the broker.
@@ -84,6 +88,8 @@ const (
 const (
 	PathMCP               = "/mcp"
 	PathProtectedResource = "/.well-known/oauth-protected-resource"
+	// PathCredentials is where the pages are on which users give credentials of their own.
+	PathCredentials = "/credentials"
 )
 
 // Revisions of the Model Context Protocol.

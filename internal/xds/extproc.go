@@ -35,13 +35,13 @@ func requestMode(onRoute bool) *procv3.ProcessingMode {
 	return m
 }
 
-// processor is the router's filter. A request that the router has not judged goes nowhere.
-func processor() *procv3.ExternalProcessor {
+// processor is the router's filter, which finds the router at a cluster. A request that the router has not judged goes nowhere.
+func processor(cluster string) *procv3.ExternalProcessor {
 	namespaces := &procv3.MetadataOptions_MetadataNamespaces{Untyped: []string{wire.MetadataNamespace}}
 	return &procv3.ExternalProcessor{
 		ProcessingMode: requestMode(false),
 		GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: wire.RouterCluster},
+			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster},
 		}},
 		// The router sets the content-length of a body that it changes.
 		AllowContentLengthHeader: true,

@@ -20,6 +20,16 @@ func judge() proto.Message {
 	return &luav3.Lua{DefaultSourceCode: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: judgeScript}}}
 }
 
+// judgeByName is a judge that does nothing but on routes that name the script.
+func judgeByName() proto.Message {
+	return &luav3.Lua{SourceCodes: map[string]*corev3.DataSource{judgeFilter: {Specifier: &corev3.DataSource_InlineString{InlineString: judgeScript}}}}
+}
+
+// judged names the script.
+func (b *builder) judged() *anypb.Any {
+	return b.pack(&luav3.LuaPerRoute{Override: &luav3.LuaPerRoute_Name{Name: judgeFilter}})
+}
+
 // unjudged leaves a route's answers to the router.
 func (b *builder) unjudged() *anypb.Any {
 	return b.pack(&luav3.LuaPerRoute{Override: &luav3.LuaPerRoute_Disabled{Disabled: true}})

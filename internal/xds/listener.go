@@ -66,7 +66,7 @@ func (b *builder) connectionManager() *hcmv3.HttpConnectionManager {
 func (b *builder) filters() []*hcmv3.HttpFilter {
 	filters := []*hcmv3.HttpFilter{
 		b.filter(corsFilter, &corsv3.Cors{}),
-		b.filter(RouterFilter, processor()),
+		b.filter(RouterFilter, processor(wire.RouterCluster)),
 	}
 	filters = append(filters, b.chained(b.values)...)
 	filters = append(filters, b.options.Policies.filters(b.static)...)
@@ -77,14 +77,19 @@ func (b *builder) filters() []*hcmv3.HttpFilter {
 // reads the client's choice, and sets it anew.
 func (b *builder) dropForged() *corev3.TypedExtensionConfig {
 	mutations := []*mutationv3.HeaderMutation{removePrefix(wire.EnvoyPrefix)}
-	for _, name := range []string{
-		wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent, wire.HeaderMethod, wire.HeaderServer, wire.HeaderTool,
-		wire.HeaderPrompt, wire.HeaderResource, wire.HeaderPublicName, wire.HeaderHints, wire.HeaderAuthorized, noTokenHeader,
-	} {
+	for _, name := range forgeable() {
 		mutations = append(mutations, remove(name))
 	}
 	return &corev3.TypedExtensionConfig{
 		Name:        "envoy.http.early_header_mutation.header_mutation",
 		TypedConfig: b.pack(&earlyv3.HeaderMutation{Mutations: mutations}),
+	}
+}
+
+// forgeable are the headers that only the gateway may set, but for those that Envoy reads.
+func forgeable() []string {
+	return []string{
+		wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent, wire.HeaderMethod, wire.HeaderServer, wire.HeaderTool,
+		wire.HeaderPrompt, wire.HeaderResource, wire.HeaderPublicName, wire.HeaderHints, wire.HeaderAuthorized, noTokenHeader,
 	}
 }

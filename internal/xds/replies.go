@@ -28,6 +28,10 @@ type reply struct {
 	status uint32
 	// challenge is the key of the virtual host's metadata that has the value of WWW-Authenticate. Empty means to leave that header alone.
 	challenge string
+	// challenged is true only where the virtual host has challenges. It is asked at virtual servers, where a value is put together of parts; nil means
+	// that when says it already.
+	challenged *accesslogv3.AccessLogFilter
+	virtual    bool
 }
 
 // replies makes a JSON-RPC error of every reply that Envoy itself makes, with the request's own id where the router could read it.
@@ -43,11 +47,20 @@ func (b *builder) replies() *hcmv3.LocalReplyConfig {
 		table = append(b.refusals(), table...)
 	}
 	for _, r := range table {
-		config.Mappers = append(config.Mappers,
-			r.mapper(hasKey(wire.KeyID), `"id":%DYNAMIC_METADATA(`+wire.MetadataNamespace+`:`+wire.KeyID+`)%,`),
-			r.mapper(nil, ""))
+		if r.challenge != "" && b.options.Values.ResourceMetadata != "" {
+			config.Mappers = append(config.Mappers, r.atVirtualServers().mappers()...)
+		}
+		config.Mappers = append(config.Mappers, r.mappers()...)
 	}
 	return config
+}
+
+// mappers are for requests with an id and for those without.
+func (r reply) mappers() []*hcmv3.ResponseMapper {
+	return []*hcmv3.ResponseMapper{
+		r.mapper(hasKey(wire.KeyID), `"id":%DYNAMIC_METADATA(`+wire.MetadataNamespace+`:`+wire.KeyID+`)%,`),
+		r.mapper(nil, ""),
+	}
 }
 
 func replyTable() []reply {
@@ -82,7 +95,7 @@ func (r reply) mapper(extra *accesslogv3.AccessLogFilter, id string) *hcmv3.Resp
 	}
 	if r.challenge != "" {
 		m.HeadersToAdd = []*corev3.HeaderValueOption{{
-			Header:       &corev3.HeaderValue{Key: "www-authenticate", Value: "%METADATA(VIRTUAL_HOST:" + wire.MetadataNamespace + ":" + r.challenge + ")%"},
+			Header:       &corev3.HeaderValue{Key: "www-authenticate", Value: r.challengeValue()},
 			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 		}}
 	}

@@ -5,6 +5,7 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/guicassolato/mcp-gateway/internal/wire"
@@ -28,6 +29,7 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 			Metadata: b.challenges(),
 			Routes: []*routev3.Route{
 				b.protectedResource(),
+				b.credentials(),
 				toBroker(),
 				b.toWatchedServer(),
 				b.toServer(),
@@ -44,16 +46,27 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 
 // protectedResource is public and has no body: the router has nothing to decide.
 func (b *builder) protectedResource() *routev3.Route {
+	return b.public("protected-resource", wire.PathProtectedResource, publicCORS())
+}
+
+// credentials are web pages, which see for themselves who opens them. No page of another origin may read them; a policy of the route's own
+// without origins would leave that of the endpoint in force.
+func (b *builder) credentials() *routev3.Route {
+	return b.public("credentials", wire.PathCredentials, &routev3.FilterConfig{Disabled: true})
+}
+
+// public is a route to the broker that needs neither the router nor a token. What only the router may set is taken off.
+func (b *builder) public(name, path string, cors proto.Message) *routev3.Route {
 	own := map[string]*anypb.Any{
 		RouterFilter: b.withoutProcessor(),
-		corsFilter:   b.pack(publicCORS()),
+		corsFilter:   b.pack(cors),
 	}
 	if b.options.Values != nil {
 		own[authenticationFilter] = b.unauthenticated()
 	}
 	return &routev3.Route{
-		Name:  "protected-resource",
-		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: wire.PathProtectedResource}},
+		Name:  name,
+		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: path}},
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: wire.BrokerCluster},
 		}},

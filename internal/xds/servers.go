@@ -80,11 +80,7 @@ func requestMutations(s config.Server) []*mutationv3.HeaderMutation {
 	if s.Credential == nil || s.Credential.Kind != config.ClientToken {
 		out = append(out, remove("authorization"))
 	}
-	for _, name := range []string{
-		"proxy-authorization", "cookie",
-		"accept-encoding", "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip",
-		wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent,
-	} {
+	for _, name := range notForServers() {
 		out = append(out, remove(name))
 	}
 	out = append(out, removePrefix(wire.EnvoyPrefix))
@@ -93,6 +89,15 @@ func requestMutations(s config.Server) []*mutationv3.HeaderMutation {
 		out = append(out, set(h.Name, strings.ReplaceAll(h.Value, "%", "%%")))
 	}
 	return out
+}
+
+// notForServers are the client's and the gateway's own headers that no server gets to see.
+func notForServers() []string {
+	return []string{
+		"proxy-authorization", "cookie",
+		"accept-encoding", "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip",
+		wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent,
+	}
 }
 
 func remove(name string) *mutationv3.HeaderMutation {

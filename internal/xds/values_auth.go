@@ -36,6 +36,11 @@ const jwksCluster = "mcp_jwks"
 // noTokenHeader is one that no request has when it gets here.
 const noTokenHeader = wire.InternalPrefix + "no-token"
 
+// rememberedTokens is how many tokens each of Envoy's workers does not verify again, which is more than half of what verifying costs. Only the signature
+// is remembered: times, issuer and audience are checked each time. Other keys are another configuration, which remembers nothing; keys that Envoy fetches
+// itself would change under what it remembers, so there it does not.
+const rememberedTokens = 1000
+
 // bearer is the one shape of an Authorization header that Envoy is shown. It would find its prefix anywhere in the value, and cut a token out of what
 // the router and the broker read differently.
 const bearer = `[Bb]earer [A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`
@@ -97,6 +102,7 @@ func (b *builder) addKeys(p *jwtv3.JwtProvider, v *PolicyValues) {
 		p.JwksSourceSpecifier = noKeys()
 	default:
 		p.JwksSourceSpecifier = &jwtv3.JwtProvider_LocalJwks{LocalJwks: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: keys}}}
+		p.JwtCacheConfig = &jwtv3.JwtCacheConfig{JwtCacheSize: rememberedTokens}
 	}
 }
 

@@ -17,6 +17,9 @@ const (
 	challengeMissing = "challenge_missing"
 	challengeRefused = "challenge_refused"
 	challengeScope   = "challenge_scope"
+	// What stands before and behind the last segment of a virtual server's path, which ends the URL of its metadata.
+	challengeHead = "_head"
+	challengeTail = "_tail"
 )
 
 // refusals are what a client reads when the policy values refuse it. They are told by what the filters themselves left in the metadata, so that
@@ -37,14 +40,34 @@ func (b *builder) refusals() []reply {
 		{
 			when: and(status(http.StatusUnauthorized), unverified()),
 			code: http.StatusUnauthorized, message: "authentication is needed", challenge: challengeMissing,
+			challenged: b.expression(`response.code_details.startsWith("jwt_authn_access_denied")`),
 		},
 		// What the filter says in the metadata, it says too late for this.
 		{
 			when: b.expression(`response.code_details.startsWith("rbac_access_denied")`),
 			code: http.StatusForbidden, message: "this request is not allowed", challenge: challengeScope,
+			challenged: metadataIs(anything(), tokenNamespace, payloadKey),
 		},
 		{when: flags("RLSE"), code: codeInternal, message: "calls cannot be counted at the moment"},
 	}
+}
+
+// atVirtualServers is the same reply for requests to virtual servers, whose challenges name metadata of their own.
+func (r reply) atVirtualServers() reply {
+	r.virtual = true
+	r.when = and(r.when, hasKey(wire.KeyVirtualServerPath))
+	if r.challenged != nil {
+		r.when = and(r.when, r.challenged)
+	}
+	return r
+}
+
+func (r reply) challengeValue() string {
+	value := func(key string) string { return "%METADATA(VIRTUAL_HOST:" + wire.MetadataNamespace + ":" + key + ")%" }
+	if !r.virtual {
+		return value(r.challenge)
+	}
+	return value(r.challenge+challengeHead) + "/%DYNAMIC_METADATA(" + wire.MetadataNamespace + ":" + wire.KeyVirtualServerPath + ")%" + value(r.challenge+challengeTail)
 }
 
 // expression is true where the CEL expression is.
@@ -76,11 +99,20 @@ func (b *builder) challenges() *corev3.Metadata {
 	if len(v.Scopes) > 0 {
 		scope = `scope="` + strings.Join(v.Scopes, " ") + `"`
 	}
-	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{wire.MetadataNamespace: {Fields: map[string]*structpb.Value{
-		challengeMissing: structpb.NewStringValue(challenge(metadata, scope)),
-		challengeRefused: structpb.NewStringValue(challenge(`error="invalid_token"`, metadata, scope)),
-		challengeScope:   structpb.NewStringValue(challenge(`error="insufficient_scope"`, scope, metadata)),
-	}}}}
+	fields := map[string]*structpb.Value{}
+	for key, value := range map[string]string{
+		challengeMissing: challenge(metadata, scope),
+		challengeRefused: challenge(`error="invalid_token"`, metadata, scope),
+		challengeScope:   challenge(`error="insufficient_scope"`, scope, metadata),
+	} {
+		fields[key] = structpb.NewStringValue(value)
+		if metadata != "" {
+			head, tail, _ := strings.Cut(value, metadata)
+			fields[key+challengeHead] = structpb.NewStringValue(head + strings.TrimSuffix(metadata, `"`))
+			fields[key+challengeTail] = structpb.NewStringValue(`"` + tail)
+		}
+	}
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{wire.MetadataNamespace: {Fields: fields}}}
 }
 
 func challenge(params ...string) string {

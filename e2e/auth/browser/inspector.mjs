@@ -31,10 +31,9 @@ async function look() {
   await items.filter({ hasText: call }).click();
   for (const [label, text] of Object.entries(fill)) await page.getByRole("textbox", { name: label }).fill(text);
   await page.getByRole("button", { name: "Execute Tool" }).click();
-  const result = page.locator(".cm-content", { hasText: expect }).first();
-  await result.waitFor();
+  await page.getByText(expect).first().waitFor();
   await screenshot("called");
-  return { tools, result: await result.innerText() };
+  return { tools, result: (await page.locator("body").innerText()).split("\nResults\n")[1] };
 }
 
 try {

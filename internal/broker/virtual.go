@@ -1,0 +1,103 @@
+package broker
+
+import (
+	"net/http"
+
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
+)
+
+// This file is about virtual servers. The router has found the one that a request is for.
+
+// viewOf is what the endpoint of a request shows, nil where the router has just found a virtual server that is gone now.
+func (b *Broker) viewOf(r *http.Request) *catalog.View {
+	snap := b.opts.Snapshot()
+	if name := r.Header.Get(wire.HeaderVirtualServer); name != "" {
+		return snap.VirtualServer(name)
+	}
+	return snap.All()
+}
+
+// see calls f with what the endpoint of a request shows.
+func (b *Broker) see(w http.ResponseWriter, r *http.Request, id []byte, f func(*catalog.View)) {
+	view := b.viewOf(r)
+	if view == nil {
+		b.fail(w, invalid(id, http.StatusNotFound, "there is no such virtual server"))
+		return
+	}
+	f(view)
+}
+
+// challengeFor is what a client that is refused finds in WWW-Authenticate; empty for nothing.
+func (b *Broker) challengeFor(r *http.Request, e *jsonrpc.Error) string {
+	if b.opts.Challenge == nil {
+		return ""
+	}
+	segment := ""
+	if view := b.viewOf(r); view != nil {
+		segment = view.Segment()
+	}
+	return b.opts.Challenge(e.Status, segment)
+}
+
+// SnapshotChanged tells clients which lists are different now, and ends the sessions of virtual servers that are gone (Invariant 5).
+func (b *Broker) SnapshotChanged(old, now *catalog.Snapshot) {
+	if old == nil {
+		return
+	}
+	b.endOrphans(old, now)
+	b.tell(old, now, "notifications/tools/list_changed", catalog.Tool)
+	b.tell(old, now, "notifications/prompts/list_changed", catalog.Prompt)
+	b.tell(old, now, "notifications/resources/list_changed", catalog.Resource, catalog.Template)
+}
+
+// tell sends a notification to the clients of those endpoints at which one of the lists is different now.
+func (b *Broker) tell(old, now *catalog.Snapshot, method string, kinds ...catalog.Kind) {
+	known := map[string]bool{}
+	b.broadcast(method, func(s *session.Session) bool {
+		name := s.VirtualServer()
+		changed, ok := known[name]
+		if !ok {
+			changed = differs(old, now, name, kinds)
+			known[name] = changed
+		}
+		return changed
+	})
+}
+
+func differs(old, now *catalog.Snapshot, name string, kinds []catalog.Kind) bool {
+	before, after := old.VirtualServer(name), now.VirtualServer(name)
+	for _, kind := range kinds {
+		switch {
+		case name == "":
+			if old.Sum(kind) != now.Sum(kind) {
+				return true
+			}
+		case before == nil || after == nil:
+			return after != nil
+		case !before.Same(after, kind):
+			return true
+		}
+	}
+	return false
+}
+
+func (b *Broker) endOrphans(old, now *catalog.Snapshot) {
+	gone := map[string]bool{}
+	for _, view := range old.VirtualServers() {
+		if now.VirtualServer(view.Name()) == nil {
+			gone[view.Name()] = true
+		}
+	}
+	if len(gone) == 0 {
+		return
+	}
+	b.opts.Sessions.All(func(s *session.Session) bool {
+		if gone[s.VirtualServer()] {
+			b.opts.Sessions.Delete(s)
+		}
+		return true
+	})
+}
