@@ -14,6 +14,11 @@ NAMESPACE ?= mcp-system
 URL ?= http://127.0.0.1:$(GATEWAY_LOCAL_PORT_HTTP_MCP)/mcp
 # More flags for `go test` in `make test` and `make test-unit`, such as -v or -run=Name.
 TEST_FLAGS ?=
+# The cluster of `make cluster-…`, what its kubectl and helm are given, and the names of the images that `make cluster-load` packs.
+CLUSTER_NAME ?= mcp-gateway
+ARGS ?=
+IMAGE ?= localhost/mcp-gateway:dev
+IMAGE_EXAMPLE ?= localhost/mcp-gateway-example-server:dev
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 30s
 # Flags for `make bench`.
@@ -76,6 +81,10 @@ test-auth: ## Run the tests of authentication: real Keycloak, Envoy, MCP servers
 test-k8s: ## Run the tests against a real Kubernetes API server (built from source once, if it cannot be downloaded)
 	@TEST_FLAGS='$(TEST_FLAGS)' hack/test-k8s.sh
 
+.PHONY: test-cluster
+test-cluster: ## Run the tests in a real cluster that is made for them, without Docker; needs Linux and root
+	@TEST_FLAGS='$(TEST_FLAGS)' hack/test-cluster.sh
+
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go
 	go test $(TEST_FLAGS) $$(go list ./... | grep -v /e2e)
@@ -95,6 +104,29 @@ fmt: ## Format the Go code
 .PHONY: lint
 lint: ## Run golangci-lint, and shellcheck where it is installed
 	@hack/lint.sh
+
+.PHONY: cluster-up
+cluster-up: ## Bring up a cluster to try things in: Gateway API and Istio; needs root and Linux: [CLUSTER_NAME=mcp-gateway]
+	@hack/cluster.sh --name '$(CLUSTER_NAME)' up
+
+.PHONY: cluster-down
+cluster-down: ## Take that cluster down again: [CLUSTER_NAME=mcp-gateway]
+	@hack/cluster.sh --name '$(CLUSTER_NAME)' down
+
+.PHONY: cluster-load
+cluster-load: ## Pack this gateway and the example servers as images, and give them to that cluster: [IMAGE=...] [IMAGE_EXAMPLE=...]
+	@mkdir -p bin
+	@hack/cluster-images.sh gateway bin/gateway-image.tar '$(IMAGE)'
+	@hack/cluster-images.sh example bin/example-image.tar '$(IMAGE_EXAMPLE)'
+	@hack/cluster.sh --name '$(CLUSTER_NAME)' load-image bin/gateway-image.tar bin/example-image.tar
+
+.PHONY: cluster-kubectl
+cluster-kubectl: ## Run kubectl for that cluster: ARGS='get pods -A' [CLUSTER_NAME=mcp-gateway]
+	@hack/cluster.sh --name '$(CLUSTER_NAME)' kubectl $(ARGS)
+
+.PHONY: cluster-helm
+cluster-helm: ## Run helm for that cluster: ARGS='list -A' [CLUSTER_NAME=mcp-gateway]
+	@hack/cluster.sh --name '$(CLUSTER_NAME)' helm $(ARGS)
 
 .PHONY: bench
 bench: build ## Measure the gateway against a direct call and a plain Envoy: [BENCH_FLAGS=...]

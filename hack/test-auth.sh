@@ -10,5 +10,6 @@ export AUTH_SCREENSHOTS=$PWD/bin/auth-screenshots
 rm -rf "$AUTH_SCREENSHOTS"
 mkdir -p "$AUTH_SCREENSHOTS"
 start=$SECONDS
-go test -race -count=1 -timeout 20m ${flags[@]+"${flags[@]}"} ./e2e/auth/... || die "authentication: failed after $((SECONDS - start)) s; screenshots are in \"$AUTH_SCREENSHOTS\""
+# One package at a time: each starts enough for a small machine.
+go test -race -count=1 -p 1 -timeout 20m ${flags[@]+"${flags[@]}"} ./e2e/auth/... || die "authentication: failed after $((SECONDS - start)) s; screenshots are in \"$AUTH_SCREENSHOTS\""
 log "authentication: ok, $((SECONDS - start)) s; screenshots are in \"$AUTH_SCREENSHOTS\""

@@ -42,6 +42,7 @@ func rules() []rule {
 		{reason: "the router is pure: it opens no connection", from: []string{"internal/router", "internal/relay"}, never: in("upstream", "broker", "xds")},
 		{reason: "who calls does not depend on what is called", from: []string{"internal/authn"}, never: in("broker", "router", "xds", "extproc", "upstream", "session", "relay", "catalog", "config")},
 		{reason: "tokens are got without knowing for whose calls", from: []string{"internal/credential"}, never: in("upstream", "broker", "router", "session", "catalog", "xds")},
+		{reason: "pages for users know neither the protocol nor what is called", from: []string{"internal/consent"}, never: in("broker", "router", "xds", "extproc", "upstream", "session", "relay", "catalog", "credential", "policy", "authn")},
 		{reason: "workers do not know who asks", from: []string{"internal/upstream"}, never: in("broker", "router", "session", "relay", "xds")},
 		{reason: "what Envoy is told does not depend on routing decisions", from: []string{"internal/xds"}, never: in("router", "broker", "session", "upstream", "extproc")},
 		{

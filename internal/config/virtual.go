@@ -69,7 +69,7 @@ func (c *compiler) description(text, field string) {
 	if n := utf8.RuneCountInString(text); n > maxDescription {
 		c.field(field, "is %d characters long; at most %d are allowed", n, maxDescription)
 	}
-	if strings.ContainsFunc(text, func(r rune) bool { return isControl(r) && r != '\n' && r != '\t' }) {
+	if strings.ContainsFunc(text, func(r rune) bool { return isControl(r) && !strings.ContainsRune("\r\n\t", r) }) {
 		c.field(field, "must not have control characters other than line breaks and tabs")
 	}
 }

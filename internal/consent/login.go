@@ -195,7 +195,7 @@ func (c *Consent) attempt(r *http.Request) *attempt {
 	return &a
 }
 
-// use is false if the login was used before.
+// use is false if the login was used before, or is being used.
 func (l *login) use(a *attempt, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -216,14 +216,20 @@ func (l *login) use(a *attempt, now time.Time) bool {
 	return true
 }
 
+// unuse forgets a login that failed, so that failures, which cost nobody anything, do not fill the memory of what was used.
+func (l *login) unuse(a *attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.used, a.State)
+}
+
 // callback is where the browser comes back to.
 func (c *Consent) callback(w http.ResponseWriter, r *http.Request) {
 	a := c.attempt(r)
-	if a == nil || !c.login.use(a, time.Now()) {
+	if a == nil {
 		c.say(w, r, messageLoginUnknown)
 		return
 	}
-	c.setCookie(w, loginCookie, "", 0)
 	select {
 	case c.login.running <- struct{}{}:
 		defer func() { <-c.login.running }()
@@ -231,8 +237,14 @@ func (c *Consent) callback(w http.ResponseWriter, r *http.Request) {
 		c.say(w, r, messageBusy)
 		return
 	}
+	if !c.login.use(a, time.Now()) {
+		c.say(w, r, messageLoginUnknown)
+		return
+	}
+	c.setCookie(w, loginCookie, "", 0)
 	user, name, err := c.identify(r, a)
 	if err != nil {
+		c.login.unuse(a)
 		c.opts.Logger.WarnContext(r.Context(), "a user's login failed", "error", err)
 		c.say(w, r, messageLoginFailed.again(a.For))
 		return

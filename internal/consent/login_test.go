@@ -74,6 +74,7 @@ func TestLoginsThatAreNone(t *testing.T) {
 			assert.NotContains(t, p.body, "<script")
 			assert.NotContains(t, b.log.String(), "<script")
 			assert.Empty(t, b.consent.visits.byKey, "nobody is logged in")
+			assert.Empty(t, b.consent.login.used, "what failed takes no room")
 		})
 	}
 }

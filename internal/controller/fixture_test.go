@@ -249,6 +249,7 @@ func (p *place) start(config *rest.Config, change ...func(*controller.Options)) 
 type traffic struct {
 	mu        sync.Mutex
 	counts    map[string]int
+	patched   []string // paths
 	forbidden int
 }
 
@@ -256,6 +257,9 @@ func (c *traffic) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		c.mu.Lock()
 		c.counts[r.Method+" "+resource(r.URL.Path)]++
+		if r.Method == http.MethodPatch {
+			c.patched = append(c.patched, r.URL.Path)
+		}
 		c.mu.Unlock()
 		answer, err := next.RoundTrip(r)
 		if err == nil && answer.StatusCode == http.StatusForbidden {
@@ -311,6 +315,20 @@ func (c *traffic) reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.counts)
+	c.patched = nil
+}
+
+// statuses are how many statuses of MCPServers have been written in a namespace.
+func (c *traffic) statuses(namespace string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, path := range c.patched {
+		if strings.Contains(path, "/namespaces/"+namespace+"/mcpservers/") && strings.HasSuffix(path, "/status") {
+			n++
+		}
+	}
+	return n
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)

@@ -56,8 +56,8 @@ func testInstalled(t *testing.T, cluster *k8stest.Cluster) {
 	server.Spec.CredentialRef = &v1alpha1.CredentialReference{Name: "token"}
 	p.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: p.team, Name: "token"}, Data: map[string][]byte{"token": []byte("x")}})
 	p.create(server)
-	p.awaitConfig(prompt, "installed-team/weather")
-	p.awaitStatus(prompt, "weather", "Programmed=True/Programmed")
+	p.awaitConfig(patience, "installed-team/weather")
+	p.awaitStatus(patience, "weather", "Programmed=True/Programmed")
 	await(t, patience, func() string { return "an event" }, func() bool { return strings.Contains(p.events(p.team), "MCPServer/weather Normal Programmed") })
 	r.Stop(t)
 	assert.Zero(t, r.refused(), "something was asked for that the roles do not allow")

@@ -85,14 +85,14 @@ func (p *parser) window(v value) time.Duration {
 
 // WindowUnit is the unit that is exactly as long as the window, in the words of the service's configuration, or empty.
 func WindowUnit(window time.Duration) string {
-	switch window {
-	case time.Second:
+	switch {
+	case window == time.Second:
 		return "second"
-	case time.Minute:
+	case window == time.Minute:
 		return "minute"
-	case time.Hour:
+	case window == time.Hour:
 		return "hour"
-	case 24 * time.Hour:
+	case window == 24*time.Hour:
 		return "day"
 	}
 	return ""

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/config"
 	"github.com/guicassolato/mcp-gateway/internal/session"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
@@ -30,6 +31,33 @@ func BenchmarkRoute(b *testing.B) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// BenchmarkRouteAtAVirtualServer is the same call at one of 50 virtual servers that have most of the tools.
+func BenchmarkRouteAtAVirtualServer(b *testing.B) {
+	w := newWorld(b)
+	in := catalog.Input{Servers: []config.Server{{Name: "calc", Enabled: true, Path: "/mcp"}}, States: map[string]catalog.State{
+		"calc": {Health: catalog.HealthReady, Listing: listing(false, wire.LatestSession, [4][]string{})},
+	}}
+	in.States["calc"].Listing.Items[catalog.Tool] = manyTools(10_000)
+	for i := range 50 {
+		in.VirtualServers = append(in.VirtualServers, config.VirtualServer{Name: fmt.Sprint("v", i), Tools: []string{"tool_0*", "*7"}})
+	}
+	snap := catalog.Build(in)
+	s, _ := w.sessions.Create(session.Start{VirtualServer: "v7", Revision: wire.LatestSession})
+	_, _, body := benchmarkWorld(b, false, 10)
+	r := New(Options{BrokerKey: testBrokerKey}, w.sessions, func() *catalog.Snapshot { return snap })
+	req, d := new(Request), new(Decision)
+	b.ReportAllocs()
+	for b.Loop() {
+		fill(req, s.Token())
+		req.Path = "/mcp/v7"
+		d.Reset()
+		r.Route(req, body, d)
+		if d.Reply != nil {
+			b.Fatalf("%s", d.Reply.Body)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func (r *Router) post(req *Request, body []byte, d *Decision) {
 		r.TooLarge(d)
 		return
 	}
-	x := exchange{Router: r, req: req, d: d, snap: r.snapshot()}
+	x := exchange{Router: r, req: req, d: d}
 	m, syntax := jsonrpc.Parse(body, jsonrpc.Limits{})
 	if syntax == nil {
 		x.m = m
@@ -42,6 +42,7 @@ func (r *Router) post(req *Request, body []byte, d *Decision) {
 	} else {
 		x.id = syntax.ID
 	}
+	x.snap = r.snapshot()
 	view, err := r.checkHead(req, x.id, x.snap, d)
 	x.view = view
 	switch {

@@ -28,6 +28,10 @@ func entry(server *v1alpha1.MCPServer, way *way, credential, certificates *attac
 		URIPrefix:  server.Spec.URIPrefix,
 		Headers:    headers(server, way.headers),
 	}
+	if !way.secure(server) {
+		// What Envoy does for TLS no route says, but a DestinationRule or nobody: the broker, which knows the certificates, makes the calls.
+		spec.Cluster = way.backend.cluster
+	}
 	if !server.IsEnabled() {
 		spec.Enabled = new(bool)
 	}

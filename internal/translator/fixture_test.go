@@ -33,6 +33,7 @@ type settings struct {
 	Watched       []string `json:"watched,omitempty"`
 	ClusterDomain string   `json:"clusterDomain,omitempty"`
 	Written       string   `json:"written,omitempty"`
+	Broker        string   `json:"broker,omitempty"`
 	// Copies makes so many MCPServers of each one, with a number behind the name, for cases that are large.
 	Copies int `json:"copies,omitempty"`
 }
@@ -61,6 +62,9 @@ func read(t *testing.T, data []byte) translator.Input {
 	}
 	if namespace, name, ok := strings.Cut(s.Gateway, "/"); ok {
 		in.Gateway = types.NamespacedName{Namespace: namespace, Name: name}
+	}
+	if namespace, name, ok := strings.Cut(s.Broker, "/"); ok {
+		in.Broker = types.NamespacedName{Namespace: namespace, Name: name}
 	}
 	in.Watched, in.ClusterDomain, in.Written = s.Watched, s.ClusterDomain, []byte(s.Written)
 	for _, server := range in.MCPServers {

@@ -68,7 +68,7 @@ func everyReason() []string {
 		of("MCPVirtualServer Accepted", v1alpha1.ReasonAccepted, v1alpha1.ReasonInvalid, v1alpha1.ReasonConflict),
 		of("MCPVirtualServer ResolvedRefs", v1alpha1.ReasonResolvedRefs, v1alpha1.ReasonServerNotFound)...),
 		of("MCPVirtualServer Programmed", v1alpha1.ReasonPending, v1alpha1.ReasonNotUsable)...)
-	return append(append(server, virtual...), "Problem="+translator.ProblemGatewayNotFound, "Problem="+translator.ProblemTooLarge)
+	return append(append(server, virtual...), "Problem="+translator.ProblemGatewayNotFound, "Problem="+translator.ProblemTooLarge, "Problem="+translator.ProblemNoEndpoint)
 }
 
 func collect(reasons map[string]bool, out translator.Output) {
@@ -136,6 +136,8 @@ type rendered struct {
 	Credentials    map[string]string      `json:"credentials,omitempty"`
 	Certificates   map[string]string      `json:"certificates,omitempty"`
 	Clusters       map[string]string      `json:"clusters,omitempty"`
+	Endpoint       []string               `json:"endpoint,omitempty"`
+	Bypasses       []string               `json:"bypasses,omitempty"`
 	VirtualServers map[string]any         `json:"virtualServers,omitempty"`
 	Statuses       map[string]any         `json:"statuses,omitempty"`
 	VirtualStatus  map[string]interface{} `json:"virtualStatuses,omitempty"`
@@ -161,6 +163,12 @@ func render(t *testing.T, out translator.Output) string {
 	}
 	for _, s := range out.Servers {
 		r.Clusters[s.Name] = s.Cluster
+	}
+	// They are of use together only.
+	if r.Endpoint = out.Endpoint; len(r.Endpoint) > 0 {
+		for _, p := range out.Bypasses {
+			r.Bypasses = append(r.Bypasses, p.Host+" "+string(p.Kind)+" "+p.Value)
+		}
 	}
 	for _, v := range out.VirtualServers {
 		r.VirtualServers[v.Name] = v

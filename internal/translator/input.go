@@ -21,6 +21,8 @@ type Input struct {
 	Watched []string
 	// ClusterDomain is the end of the names of Services; empty means [DefaultClusterDomain].
 	ClusterDomain string
+	// Broker is the Service of the broker. Without a name, the hostnames of its endpoint are not looked for.
+	Broker types.NamespacedName
 	// Now is the time of a transition that this translation finds.
 	Now metav1.Time
 	// Written is the configuration that is in force, if there is one. It tells which servers are in it where the new one is too large to be written.

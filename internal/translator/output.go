@@ -35,6 +35,10 @@ type Output struct {
 	// VirtualServers are those that the gateway is to serve, by name.
 	VirtualServers []VirtualServer
 
+	// Endpoint are the hostnames by which clients come to the broker, and Bypasses the ways on which they would come to a server without it.
+	Endpoint []string
+	Bypasses []Path
+
 	// ServerStatuses and VirtualServerStatuses are in order of namespace and name.
 	ServerStatuses        []ServerStatus
 	VirtualServerStatuses []VirtualServerStatus
@@ -104,6 +108,7 @@ type VirtualServerStatus struct {
 const (
 	ProblemGatewayNotFound = "GatewayNotFound"
 	ProblemTooLarge        = "TooLarge"
+	ProblemNoEndpoint      = "NoEndpoint"
 )
 
 // Problem is something that no single object is to blame for.

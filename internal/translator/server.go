@@ -31,6 +31,9 @@ type member struct {
 	unlooked            string
 	listeners           []*gatewayv1.Listener
 	notes               []string
+	// route is what targetRef leads to, rule the one of it that the server is found by; nil where there is none.
+	route *gatewayv1.HTTPRoute
+	rule  *gatewayv1.HTTPRouteRule
 
 	way *way
 	// document is the configuration file with this one entry, nil where there is none.
@@ -97,6 +100,7 @@ func (x *index) target(m *member) {
 		m.unresolved = append(m.unresolved, *found(v1alpha1.ReasonTargetNotFound, "The HTTPRoute %q does not exist: create it, or correct spec.targetRef.", key))
 		return
 	}
+	m.route = route
 	x.follow(m, route)
 }
 
@@ -136,6 +140,7 @@ func (x *index) find(m *member, route *gatewayv1.HTTPRoute, attachment attachmen
 		m.refuse(found(v1alpha1.ReasonUnsupportedRoute, "No rule of the HTTPRoute %q matches a POST to the path %q (%s): set spec.path to a path that one matches, or change the route.", keyOf(route), path, offered(route)))
 		return
 	}
+	m.rule = rule.rule
 	filters := rule.rule.Filters
 	ref, f := only(route, rule.rule)
 	if f == nil {

@@ -30,6 +30,12 @@ func Translate(in Input) Output {
 	if x.gateways[x.gateway] == nil {
 		out.problem(ProblemGatewayNotFound, "the Gateway %q does not exist: create it, or let the controller serve another one", x.gateway)
 	}
+	if in.Broker.Name != "" {
+		out.Endpoint = x.endpoint(in.Broker)
+		if len(out.Endpoint) == 0 {
+			out.problem(ProblemNoEndpoint, "no HTTPRoute of the Gateway %q leads to the Service %q, so that there is no endpoint: make one with the endpoint's hostname", x.gateway, in.Broker)
+		}
+	}
 	out.write(x, members)
 	inForce := func(*member) bool { return true }
 	if !out.Fits {
@@ -37,6 +43,7 @@ func Translate(in Input) Output {
 		inForce = func(m *member) bool { return written[textOf(m.document)] }
 	}
 	for _, m := range members {
+		out.Bypasses = append(out.Bypasses, m.bypasses()...)
 		out.ServerStatuses = append(out.ServerStatuses, m.status(x, in.Now, inForce(m)))
 	}
 	for _, c := range choices(virtual, members) {
@@ -47,6 +54,8 @@ func Translate(in Input) Output {
 	}
 	slices.SortFunc(out.ServerStatuses, func(a, b ServerStatus) int { return compareKeys(a.Key, b.Key) })
 	slices.SortFunc(out.VirtualServerStatuses, func(a, b VirtualServerStatus) int { return compareKeys(a.Key, b.Key) })
+	slices.SortFunc(out.Bypasses, comparePaths)
+	out.Bypasses = slices.Compact(out.Bypasses)
 	slices.SortFunc(out.VirtualServers, func(a, b VirtualServer) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }

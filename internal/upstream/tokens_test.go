@@ -161,3 +161,55 @@ func TestCallersTokens(t *testing.T) {
 		assert.False(t, e.For(config.NewSecret("Bearer alice")).PerCaller())
 	}
 }
+
+// judgedWallet is one whose tokens a server may forbid.
+type judgedWallet struct {
+	*wallet
+
+	forbidden []string
+}
+
+func (w *judgedWallet) Forbidden(token config.Secret) {
+	w.forbidden = append(w.forbidden, token.Reveal())
+}
+
+type judgedPurse struct{ *judgedWallet }
+
+func (p judgedPurse) Shared(*config.Server) credential.Tokens                { return nil }
+func (p judgedPurse) Caller(*config.Server, config.Secret) credential.Tokens { return p.judgedWallet }
+
+// A credential of a user's goes in the header that the configuration names, in place of the one for listing, and a message that is forbidden with
+// it tells against it. A stream that is forbidden does not: many servers have none.
+func TestCredentialOfAUser(t *testing.T) {
+	s := newScript()
+	w := &judgedWallet{wallet: &wallet{tokens: []string{"k3y-of-alice"}}}
+	e := serve(t, s, EndpointOptions{Credentials: judgedPurse{w}}, func(cfg *config.Server) {
+		cfg.Credential = &config.Credential{
+			Kind: config.PerUser, Header: "x-api-key", Prefix: "key ",
+			Discovery: &config.Credential{Header: "x-api-key", Prefix: "key ", Value: config.NewSecret("reader")},
+		}
+	})
+	_, err := e.Call(t.Context(), Session{}, "tools/list", nil)
+	require.NoError(t, err)
+	alice := e.For(config.NewSecret("Bearer alice"))
+	_, err = alice.Call(t.Context(), Session{}, "tools/list", nil)
+	require.NoError(t, err)
+	var sent []string
+	for _, r := range s.requests("") {
+		sent = append(sent, r.Header.Get("X-Api-Key")+r.Header.Get("Authorization"))
+	}
+	assert.Equal(t, []string{"key reader", "key k3y-of-alice"}, sent)
+
+	forbid := func(rw http.ResponseWriter, r *http.Request, _ *jsonMessage) {
+		http.Error(rw, "not with "+r.Header.Get("X-Api-Key"), http.StatusForbidden)
+	}
+	s.on["GET"], s.on["tools/call"] = forbid, forbid
+	resp, err := alice.Get(t.Context(), Session{}, "")
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	assert.Empty(t, w.forbidden)
+	_, err = alice.Call(t.Context(), Session{}, "tools/call", nil)
+	require.Error(t, err)
+	assert.NotContains(t, err.Error(), "k3y-of-alice")
+	assert.Equal(t, []string{"k3y-of-alice"}, w.forbidden)
+}

@@ -17,7 +17,7 @@ const (
 	KeyVirtualServer = "virtual_server"
 	// KeyVirtualServerPath is the last segment of the virtual server's path, by which Envoy names its metadata to those whom it refuses.
 	KeyVirtualServerPath = "virtual_server_path"
-	KeyID            = "id"
+	KeyID                = "id"
 	// KeyWatched marks a request whose answer the router looks at itself.
 	KeyWatched = "watched"
 	// KeyReply marks an answer that the router made itself, so that Envoy sends its body as it is.

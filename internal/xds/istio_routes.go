@@ -76,7 +76,8 @@ func (w *istioWiring) finish(r *routev3.Route) {
 	r.RequestHeadersToRemove = slices.Concat(r.GetRequestHeadersToRemove(), notForServers(), []string{"authorization", "x-forwarded-client-cert"})
 	r.ResponseHeadersToRemove = append(r.GetResponseHeadersToRemove(), "set-cookie")
 	r.ResponseHeadersToAdd = []*corev3.HeaderValueOption{{
-		Header:       &corev3.HeaderValue{Key: wire.HeaderAnswered, Value: "1"},
+		// Envoy adds the header to replies of its own too, unless its value is empty: no server took any time for those.
+		Header:       &corev3.HeaderValue{Key: wire.HeaderAnswered, Value: "%RESPONSE_DURATION%"},
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 	}}
 }

@@ -38,7 +38,6 @@ type limitService struct {
 	failing bool
 	silent  bool
 	strayed []string // what was asked that no limit is for
-
 }
 
 type limitLevels []struct {

@@ -12,7 +12,7 @@ const browser = await chromium.launch({
   args: ["--no-sandbox", "--disable-dev-shm-usage"],
 });
 const page = await browser.newPage({ viewport: { width: 1280, height: 600 } });
-page.setDefaultTimeout(30_000);
+page.setDefaultTimeout(60_000);
 let picture = 0;
 const screenshot = (name, of = page) => of.screenshot({ path: `${screenshots}-${++picture}-${name}.png`, animations: "disabled" });
 

@@ -86,5 +86,7 @@ func (s *service) launch(t *testing.T, policies string) *testbed.Process {
 		require.NoError(t, err)
 		env = append(env, prefix+"HOST="+host, prefix+"PORT="+port)
 	}
-	return testbed.Start(t, "rate limit service", testbed.Command{Path: testbed.Program(t, ratelimitBin), Env: env})
+	p := testbed.Start(t, "rate limit service", testbed.Command{Path: testbed.Program(t, ratelimitBin), Env: env})
+	t.Cleanup(p.Kill) // asked to end, it waits for its callers
+	return p
 }
