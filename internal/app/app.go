@@ -94,7 +94,7 @@ In a Kubernetes cluster the configuration comes from a ConfigMap, --config-map, 
 	f.StringVar(&s.configFile, flagConfig, "./config/mcp-system/config.yaml", "the configuration `file`, which is read again whenever it changes")
 	f.BoolVar(&s.controller, flagController, false, "run the Kubernetes controller, which makes the configuration of MCPServers and HTTPRoutes, in place of broker and router")
 	f.StringVar(&s.xdsAddress, flagXDS, "", "`address` on which Envoys are fed their configuration: host:port or unix:/path; empty means that none is")
-	f.StringVar(&s.controlPlane, flagControlPlane, "", "who feeds Envoy where this process does not: istio (see docs/guides/istio.md), or nobody, if empty")
+	f.StringVar(&s.controlPlane, flagControlPlane, "", "`name` of who feeds Envoy where this process does not: istio (see docs/guides/istio.md). With --controller, write what that needs")
 	f.StringVar(&s.publicURL, flagPublic, "http://127.0.0.1:8888", "`URL` of the gateway as clients know it, without a path")
 	s.listening(f)
 	s.serving(f)

@@ -38,7 +38,8 @@ func TestConsentSettings(t *testing.T) {
 		"no policies":               {[]string{"--consent-client-id", "a"}, "", 2, "--consent-client-id needs --policies with authentication"},
 		"a store without a key":     {[]string{"--consent-client-id", "a", "--policies", values, "--consent-store-file", stored}, "", 2, "--consent-store-file needs --session-key-file"},
 		"another key": {
-			[]string{"--consent-client-id", "a", "--policies", values, "--consent-store-file", stored, "--session-key-file", other}, "", 1,
+			[]string{"--consent-client-id", "a", "--policies", values, "--consent-store-file", stored, "--session-key-file", other},
+			"", 1,
 			"was written with another session key: it was left as it is",
 		},
 		"nowhere to store":   {[]string{"--consent-client-id", "a", "--policies", values, "--consent-store-file", "/nowhere/store", "--session-key-file", key}, "", 1, "--consent-store-file: the credential store \"/nowhere/store\""},

@@ -31,6 +31,7 @@ type kubeSettings struct {
 	// For the controller.
 	gateways       []string
 	namespace      string
+	service        string
 	clusterDomain  string
 	metricsAddress string
 	healthAddress  string
@@ -44,6 +45,7 @@ func (k *kubeSettings) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&k.namespaces, flagWatch, nil, "`namespaces` whose MCPServers count, separated by commas; empty means all. With them neither controller nor broker looks at the rest of the cluster")
 	f.StringSliceVar(&k.gateways, flagGateway, []string{"gateway-system/mcp-gateway"}, "with --controller: the Gateway, as `namespace/name`, whose MCPServers are looked after. Several have a namespace each for their broker: namespace/name=namespace")
 	f.StringVar(&k.namespace, flagNamespace, "mcp-system", "with --controller: the `namespace` of the broker and router, where their configuration is written")
+	f.StringVar(&k.service, "service", "mcp-gateway", "with --controller and --"+flagControlPlane+": `name` of the Service of broker and router, with the ports 8080 and 50051, in their namespace")
 	f.StringVar(&k.clusterDomain, "cluster-domain", "cluster.local", "with --controller: the `domain` that the names of Services end with")
 	f.StringVar(&k.metricsAddress, flagMetrics, ":8082", "with --controller: `address` for /metrics; empty means none")
 	f.StringVar(&k.healthAddress, flagHealth, ":8081", "with --controller: `address` for /healthz and /readyz; empty means none")
@@ -81,6 +83,12 @@ func (p *process) control(ctx context.Context, s *settings) error {
 	o, err := s.kube.options()
 	if err != nil {
 		return usage(fmt.Errorf("--%s: %w", flagController, err))
+	}
+	if err := errors.Join(s.checkOrigins(), s.checkControlPlane()); err != nil {
+		return usage(err)
+	}
+	if s.controlPlane == controlPlaneIstio {
+		o.Istio = &controller.Istio{Service: s.kube.service, RouterPort: 50051, BrokerPort: 8080, AllowedOrigins: s.allowedOrigins}
 	}
 	if o.Logger, err = p.logger(s); err != nil {
 		return err

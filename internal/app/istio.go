@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -79,10 +80,10 @@ MCP servers come or go: what is not named with --server-host is reached without 
 }
 
 func (s *istioSettings) flags(f *pflag.FlagSet) {
-	f.StringVar(&s.gateway, "gateway", "", "`namespace/name` of the Gateway")
+	f.StringVar(&s.gateway, flagGateway, "", "`namespace/name` of the Gateway")
 	f.StringVar(&s.podNamespace, "pod-namespace", "", "`namespace` of the Gateway's pods (default: the Gateway's own)")
 	f.StringToStringVar(&s.Selector, "pod-selector", nil, "`labels` of the Gateway's pods where Istio has not made them itself, as in istio=ingressgateway")
-	f.StringVar(&s.Name, "name", "mcp-gateway", "what the objects' `names` begin with")
+	f.StringVar(&s.Name, "name", "", "what the objects' `names` begin with (default: the Gateway's name and -mcp)")
 	f.Int32Var(&s.priority, "priority", xds.DefaultIstioPriority, "`priority` of the EnvoyFilters: those with a lower one put their filters inside of ours")
 	f.StringSliceVar(&s.Hosts, "host", nil, "`hostnames` of the endpoint, as its HTTPRoute has them; separated by commas")
 	f.StringSliceVar(&s.servers, "server-host", nil, "`hostnames` of MCP servers' HTTPRoutes, which are closed to clients; a path may follow, as in apps.example.com/weather; separated by commas")
@@ -95,7 +96,10 @@ func (s *istioSettings) flags(f *pflag.FlagSet) {
 func (s *istioSettings) complete() (err error) {
 	namespace, name, ok := strings.Cut(s.gateway, "/")
 	if !ok {
-		return fmt.Errorf("--gateway %q: want namespace/name", s.gateway)
+		return fmt.Errorf("--%s %q: want namespace/name", flagGateway, s.gateway)
+	}
+	if len(s.Hosts) == 0 {
+		return errors.New("--host: the endpoint needs a hostname, that of the HTTPRoute that leads to the broker")
 	}
 	s.Namespace, s.Gateway, s.Priority = namespace, name, s.priority
 	if s.podNamespace != "" {

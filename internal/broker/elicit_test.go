@@ -110,8 +110,10 @@ func TestElicit(t *testing.T) {
 	acme := newScript()
 	f, k := asking(t, acme)
 	for _, method := range []string{"tools/call", "prompts/get", "resources/read"} {
-		a := f.do(request{session: f.initializeWith(ann, "2025-11-25", opensURLs), server: "acme",
-			body: `{"jsonrpc":"2.0","id":` + hugeID + `,"method":"` + method + `","params":{"name":"t","uri":"u"}}`}.as(ann))
+		a := f.do(request{
+			session: f.initializeWith(ann, "2025-11-25", opensURLs), server: "acme",
+			body: `{"jsonrpc":"2.0","id":` + hugeID + `,"method":"` + method + `","params":{"name":"t","uri":"u"}}`,
+		}.as(ann))
 		wantError(t, a, http.StatusOK, hugeID, jsonrpc.CodeElicitationNeeded, "Give a key.")
 		var got struct {
 			Error struct{ Data json.RawMessage }

@@ -34,7 +34,7 @@ const (
 	acmeKey = "acme-k3y-of-alice"
 )
 
-// provider is an OpenID provider. Whoever comes to its login page is logged in as the user that the browser says.
+// idp is an OpenID provider. Whoever comes to its login page is logged in as the user that the browser says.
 type idp struct {
 	t      testing.TB
 	server *httptest.Server
@@ -121,15 +121,28 @@ func (p *idp) token(w http.ResponseWriter, r *http.Request, answer func(any)) {
 		"iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(),
 	}
 	maps.Copy(claims, p.claims)
-	payload, err := json.Marshal(claims)
-	assert.NoError(p.t, err)
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: p.signer, KeyID: "k"}}, nil)
-	assert.NoError(p.t, err)
-	signed, err := signer.Sign(payload)
-	assert.NoError(p.t, err)
-	raw, err := signed.CompactSerialize()
-	assert.NoError(p.t, err)
+	raw, err := p.sign(claims)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	answer(map[string]any{"access_token": "t", "token_type": "Bearer", "id_token": raw})
+}
+
+func (p *idp) sign(claims map[string]any) (string, error) {
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return "", err
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: p.signer, KeyID: "k"}}, nil)
+	if err != nil {
+		return "", err
+	}
+	signed, err := signer.Sign(payload)
+	if err != nil {
+		return "", err
+	}
+	return signed.CompactSerialize()
 }
 
 // bed is the pages behind a server, with an issuer.

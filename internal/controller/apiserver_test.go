@@ -43,6 +43,7 @@ func TestAPIServer(t *testing.T) {
 		{"too large", testTooLarge},
 		{"repair", testRepair},
 		{"events", testEvents},
+		{"EnvoyFilters", testIstio},
 		{"controller restarted", testRestart},
 		{"API server restarted", testAPIServerRestart}, // last: others would notice
 	} {

@@ -16,6 +16,7 @@ package controller
 // +kubebuilder:rbac:groups=mcp.kagenti.com,resources=mcpservers/status;mcpvirtualservers/status,verbs=patch
 // +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=gateways;httproutes;referencegrants,verbs=list;watch
 // +kubebuilder:rbac:groups=networking.istio.io,resources=serviceentries,verbs=list;watch
+// +kubebuilder:rbac:groups=networking.istio.io,resources=envoyfilters,verbs=list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=services;namespaces,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=secrets;configmaps,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch

@@ -28,6 +28,9 @@ type kinds struct {
 	// serviceEntry is empty where there is no such kind.
 	serviceEntry   schema.GroupVersionKind
 	referenceGrant bool
+	envoyFilter    bool
+	// istio says that EnvoyFilters are of any use.
+	istio bool
 }
 
 // findKinds asks the API server which kinds it has. Without those that everything rests on it fails.
@@ -50,13 +53,13 @@ func findKinds(mapper meta.RESTMapper, o *Options) (*kinds, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	k := &kinds{namespaces: len(o.Namespaces) == 0}
+	k := &kinds{namespaces: len(o.Namespaces) == 0, istio: o.Istio != nil}
 	_, err := k.look(mapper)
 	return k, err
 }
 
 // found are kinds that have just turned up.
-type found struct{ serviceEntry, referenceGrant bool }
+type found struct{ serviceEntry, referenceGrant, envoyFilter bool }
 
 // look looks for what was not there the last time.
 func (k *kinds) look(mapper meta.RESTMapper) (found, error) {
@@ -82,6 +85,15 @@ func (k *kinds) look(mapper meta.RESTMapper) (found, error) {
 			errs = append(errs, err)
 		}
 	}
+	if k.istio && !k.envoyFilter {
+		_, err := mapper.RESTMapping(envoyFilterKind().GroupKind(), envoyFilterKind().Version)
+		switch {
+		case err == nil:
+			k.envoyFilter, now.envoyFilter = true, true
+		case !meta.IsNoMatchError(err):
+			errs = append(errs, err)
+		}
+	}
 	return now, errors.Join(errs...)
 }
 
@@ -89,6 +101,20 @@ func (k *kinds) optional() (serviceEntry schema.GroupVersionKind, referenceGrant
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.serviceEntry, k.referenceGrant
+}
+
+// envoyFilters tells whether EnvoyFilters are written.
+func (k *kinds) envoyFilters() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.envoyFilter
+}
+
+// complete tells whether there is nothing left to look for.
+func (k *kinds) complete() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !k.serviceEntry.Empty() && k.referenceGrant && (k.envoyFilter || !k.istio)
 }
 
 // laterKinds watches kinds that are installed while the controller runs, such as Istio's.
@@ -110,7 +136,7 @@ func (l *laterKinds) Start(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if entry, grant := l.kinds.optional(); !entry.Empty() && grant {
+		if l.kinds.complete() {
 			return nil
 		}
 		now, err := l.kinds.look(l.mapper)

@@ -66,6 +66,8 @@ type Options struct {
 	Namespaces []string
 	// ClusterDomain is the end of the names of Services; empty means cluster.local.
 	ClusterDomain string
+	// Istio makes the controller write EnvoyFilters, as soon as the cluster has the kind; nil means that it writes none.
+	Istio *Istio
 	// MetricsAddress and HealthAddress are where those are served; empty means that they are not.
 	MetricsAddress, HealthAddress string
 	// LeaderElection lets one of several replicas work, by a Lease in LeaseNamespace.

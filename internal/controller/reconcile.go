@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -46,6 +47,7 @@ type reconciler struct {
 	contents *contents
 	statuses *statuses
 	problems []translator.Problem // of the last translation
+	wiring   map[string]wired     // EnvoyFilters by name
 	warned   string               // the last one
 	held     map[string]time.Time // since when something is kept back, by key of the verdict
 }
@@ -55,7 +57,7 @@ func newReconciler(g Gateway, o *Options, m manager.Manager, k *kinds, metrics *
 	r := &reconciler{
 		gateway: g, options: o, manager: fieldManager(g), logger: logger, kinds: k, metrics: metrics,
 		cached: m.GetCache(), client: m.GetClient(), events: m.GetEventRecorder(managerName),
-		contents: newContents(m.GetCache(), m.GetAPIReader(), logger),
+		contents: newContents(m.GetCache(), m.GetAPIReader(), logger), wiring: map[string]wired{},
 	}
 	r.statuses = &statuses{client: r.client, manager: r.manager, metrics: metrics, recent: map[string]client.Object{}}
 	return r
@@ -86,12 +88,14 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	took := time.Since(began)
 	r.metrics.translations.WithLabelValues(r.gateway.String()).Observe(took.Seconds())
 	r.report(ctx, w, &out)
+	wiring := r.wire(ctx, &out)
 	if err := r.publish(ctx, w, &out); err != nil {
-		// Statuses that tell of a configuration that is not there would be no truth.
+		// Statuses that tell of a configuration that is not there would be no truth. Of the wiring they tell nothing.
+		err = errors.Join(err, wiring)
 		r.warn(w, "NotWritten", err)
 		return reconcile.Result{}, err
 	}
-	r.warn(w, "NotWritten", nil)
+	r.warn(w, "NotWritten", wiring)
 	list := r.verdicts(w, &out)
 	wait := r.hold(list)
 	written, err := r.statuses.write(ctx, list)
@@ -100,7 +104,7 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	}
 	r.metrics.count(r.gateway.String(), list)
 	r.logger.DebugContext(ctx, "translated", "servers", len(w.MCPServers), "configured", len(out.Servers), "statuses", len(written), "took", took)
-	return reconcile.Result{RequeueAfter: wait}, err
+	return reconcile.Result{RequeueAfter: wait}, errors.Join(err, wiring)
 }
 
 // warn makes an event of an error, once for each.

@@ -78,7 +78,7 @@ func (r *reconciler) watchAll(c cache.Cache) error {
 		}
 	}
 	entry, grant := r.kinds.optional()
-	return r.watchOptional(c, found{serviceEntry: !entry.Empty(), referenceGrant: grant})
+	return r.watchOptional(c, found{serviceEntry: !entry.Empty(), referenceGrant: grant, envoyFilter: r.kinds.envoyFilters()})
 }
 
 func (r *reconciler) watchOptional(c cache.Cache, now found) error {
@@ -87,6 +87,15 @@ func (r *reconciler) watchOptional(c cache.Cache, now found) error {
 		kind, _ := r.kinds.optional()
 		entry.SetGroupVersionKind(kind)
 		if err := r.watch(c, entry, predicate.Funcs{}); err != nil {
+			return err
+		}
+	}
+	if now.envoyFilter {
+		filter := &unstructured.Unstructured{}
+		filter.SetGroupVersionKind(envoyFilterKind())
+		// What somebody else does to ours is undone.
+		ours := predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetNamespace() == r.gateway.Namespace })
+		if err := r.watch(c, filter, ours); err != nil {
 			return err
 		}
 	}

@@ -85,15 +85,16 @@ func (p *parser) window(v value) time.Duration {
 
 // WindowUnit is the unit that is exactly as long as the window, in the words of the service's configuration, or empty.
 func WindowUnit(window time.Duration) string {
-	switch {
-	case window == time.Second:
+	switch window {
+	case time.Second:
 		return "second"
-	case window == time.Minute:
+	case time.Minute:
 		return "minute"
-	case window == time.Hour:
+	case time.Hour:
 		return "hour"
-	case window == 24*time.Hour:
+	case 24 * time.Hour:
 		return "day"
+	default:
+		return ""
 	}
-	return ""
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gatewayv1beta1 "sigs.k8s.io/gateway-api/apis/v1beta1"
@@ -120,6 +121,9 @@ func (d *dice) input() translator.Input {
 	in := newInput()
 	in.Gateway.Name = one(d, "x", "x", "x", "missing")
 	in.ClusterDomain = d.odd("", "cluster.local", ".Corp.")
+	if d.once(2) {
+		in.Broker = types.NamespacedName{Namespace: d.namespace(), Name: d.name()}
+	}
 	if d.once(4) {
 		in.Watched = some(d, 2, d.namespace)
 	}

@@ -23,13 +23,14 @@ type Istio struct {
 	// Gateway is the Gateway's name. Pods that Istio has not made itself may not bear it as a label: those are chosen by Selector, labels of their own.
 	Gateway  string
 	Selector map[string]string
-	// Name begins the names of the objects; empty means "mcp-gateway".
+	// Name begins the names of the objects; empty means the Gateway's with "-mcp" behind it.
 	Name string
 	// Labels are for all objects.
 	Labels map[string]string
 	// Priority is that of the filters; zero means [DefaultIstioPriority].
 	Priority int32
-	// Hosts are the hostnames of the endpoint, just as an HTTPRoute or, if that has none, its listener has them.
+	// Hosts are the hostnames of the endpoint, just as an HTTPRoute or, if that has none, its listener has them. Without any, there is no endpoint, and
+	// nothing but the servers' ways is patched.
 	Hosts []string
 	// Router and Broker are the Services of this gateway.
 	Router, Broker IstioService
@@ -69,7 +70,7 @@ type IstioPath struct {
 
 func (o Istio) withDefaults() Istio {
 	if o.Name == "" {
-		o.Name = "mcp-gateway"
+		o.Name = o.Gateway + "-mcp"
 	}
 	if o.Priority == 0 {
 		o.Priority = DefaultIstioPriority
@@ -82,9 +83,6 @@ func (o Istio) problem() error {
 	var errs []error
 	if o.Namespace == "" || o.Gateway == "" {
 		errs = append(errs, errors.New("istio: the Gateway is missing: give its namespace and its name"))
-	}
-	if len(o.Hosts) == 0 {
-		errs = append(errs, errors.New("istio: the endpoint has no hostname: give those of the HTTPRoute that leads to the broker"))
 	}
 	for _, host := range o.Hosts {
 		errs = append(errs, checkHost(host))
@@ -130,12 +128,15 @@ func EnvoyFilters(o Istio) ([]map[string]any, error) {
 		return nil, err
 	}
 	w := &istioWiring{Istio: o, builder: &builder{options: Options{AllowedOrigins: o.AllowedOrigins}, static: true}}
-	filters, endpoint, closed := w.filterPatches(), w.endpointPatches(), w.serverPatches()
+	endpoint, closed := []any{}, w.serverPatches()
+	if len(o.Hosts) > 0 {
+		endpoint = append(w.filterPatches(), w.endpointPatches()...)
+	}
 	if err := errors.Join(w.errs...); err != nil {
 		return nil, err
 	}
 	return []map[string]any{
-		w.object("endpoint", o.Priority, append(filters, endpoint...)),
+		w.object("endpoint", o.Priority, endpoint),
 		// A host may be the endpoint's and a server's: the routes of the endpoint are put before these.
 		w.object("servers", o.Priority-1, closed),
 	}, nil

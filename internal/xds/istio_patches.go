@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -134,7 +135,9 @@ func (w *istioWiring) serverPatches() []any {
 				Body:   &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: "this MCP server is reached through the gateway only\n"}},
 			}},
 		}
-		w.check("route to "+p.Host, p.Path, r)
+		if validate(r) != nil {
+			r.Match = withHeaders() // what cannot be matched as it is written is closed with all beside it
+		}
 		out = append(out, w.routePatch(p.Host, r))
 	}
 	return out
@@ -144,13 +147,19 @@ func (p IstioPath) match() *routev3.RouteMatch {
 	switch {
 	case p.Kind == PathExact:
 		return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: p.Path}}
-	case p.Kind == PathRegex:
+	case p.Kind == PathRegex && isRegex(p.Path):
 		return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: p.Path}}}
-	case strings.Trim(p.Path, "/") == "":
+	case p.Kind == PathRegex, strings.Trim(p.Path, "/") == "":
 		return withHeaders()
 	default:
 		return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: strings.TrimRight(p.Path, "/")}}
 	}
+}
+
+// isRegex tells whether Envoy could compile an expression. It would refuse all routes for one that it cannot.
+func isRegex(s string) bool {
+	_, err := regexp.Compile(s)
+	return err == nil && s != ""
 }
 
 func (w *istioWiring) routePatch(host string, r *routev3.Route) any {
