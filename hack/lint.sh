@@ -6,7 +6,7 @@ cd "$HACK_DIR/.."
 linter=$("$HACK_DIR/tool.sh" golangci-lint)
 "$linter" run
 if have shellcheck; then
-  shellcheck hack/*.sh .ci/run
+  shellcheck hack/*.sh hack/cluster/*.sh hack/cluster/*/*.sh .ci/run
 else
   log "shellcheck is not installed: the scripts were not linted"
 fi

@@ -128,6 +128,9 @@ func (p *policies) forEnvoy(set *policy.Set, jwks []byte) *xds.PolicyValues {
 // kind is the values' file. What Envoy cannot enforce is as bad as what cannot be read: it is refused, never dropped.
 func (p *policies) kind() config.FileKind[*policyValues] {
 	return policyFile(func(set *policy.Set) error {
+		if now := p.now.Load(); now != nil && opens(now.values.set, set) {
+			return errOpens
+		}
 		if p.Feed == nil {
 			return nil
 		}
@@ -269,8 +272,16 @@ func (v *policyValues) equal(other *policyValues) bool {
 	return v != nil && other != nil && v.sum == other.sum
 }
 
-// policyFile is how files of policy values are read and watched. Values that no longer ask for a token, or no longer have an acl, are drastic: half
-// a file may be a valid one that lacks what is still to be written.
+// errOpens refuses what is far more often half a file, or a broken template, than a decision.
+var errOpens = errors.New("the file no longer has the authentication, or the acl, that is in force: a running gateway does not open itself. " +
+	"Allow everyone everything by a rule with everyone: true, or start the gateway anew without them")
+
+// opens tells whether values ask for less than those before: for no token any more, or for no right.
+func opens(was, is *policy.Set) bool {
+	return was.Authentication != nil && is.Authentication == nil || was.ACL != nil && is.ACL == nil
+}
+
+// policyFile is how files of policy values are read and watched.
 func policyFile(check func(*policy.Set) error) config.FileKind[*policyValues] {
 	return config.FileKind[*policyValues]{
 		Load: func(path string, env config.Env) (*policyValues, error) {
@@ -288,10 +299,6 @@ func policyFile(check func(*policy.Set) error) config.FileKind[*policyValues] {
 			return &policyValues{set: set, sum: sha256.Sum256(file)}, nil
 		},
 		Equal: (*policyValues).equal,
-		Drastic: func(good, next *policyValues) bool {
-			was, is := good.set, next.set
-			return was.Authentication != nil && is.Authentication == nil || was.ACL != nil && is.ACL == nil
-		},
 	}
 }
 

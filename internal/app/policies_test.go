@@ -265,28 +265,28 @@ func TestPoliciesReload(t *testing.T) {
 		assert.Empty(t, b.Status().Problems)
 		assert.Equal(t, 2, b.Status().Generation, "these are in force already")
 
-		change("policies: {}")
-		assert.Equal(t, 3, b.Status().Generation)
-		assert.Empty(t, b.Status().Issuer)
-		assert.Empty(t, b.envoy.last().JWKS, "no keys of an issuer that is not in force")
-		assert.Empty(t, b.Challenge(http.StatusUnauthorized, ""))
+		for _, open := range []string{"policies: {}", withTokens(""), "policies: {acl: []}"} {
+			change(open)
+			assert.Equal(t, 2, b.Status().Generation, "a running gateway does not open itself (Invariant 5): %s", open)
+			require.Len(t, b.Status().Problems, 1)
+			assert.Contains(t, b.Status().Problems[0], "a running gateway does not open itself")
+			assert.NotEmpty(t, b.Challenge(http.StatusUnauthorized, ""))
+		}
 	})
 }
 
-// TestPoliciesHalfWritten: a file that is valid without the part that protects something is given more time to be written.
-func TestPoliciesHalfWritten(t *testing.T) {
-	parse := func(text string) *policyValues {
+func TestOpens(t *testing.T) {
+	parse := func(text string) *policy.Set {
 		set, err := policy.Parse("p", []byte(text))
 		require.NoError(t, err)
-		return &policyValues{set: set}
+		return set
 	}
-	drastic := policyFile(nil).Drastic
 	whole, open, anyone := parse(withTokens("  acl: []")), parse(withTokens("")), parse("policies: {acl: []}")
-	assert.True(t, drastic(whole, open))
-	assert.True(t, drastic(whole, anyone))
-	assert.False(t, drastic(open, whole))
-	assert.False(t, drastic(anyone, anyone))
-	assert.False(t, drastic(whole, whole))
+	assert.True(t, opens(whole, open))
+	assert.True(t, opens(whole, anyone))
+	assert.False(t, opens(open, whole))
+	assert.False(t, opens(anyone, anyone))
+	assert.False(t, opens(whole, whole))
 }
 
 func TestChallenge(t *testing.T) {

@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -47,7 +48,7 @@ func testIstio(t *testing.T, cluster *k8stest.Cluster) {
 	crd := &unstructured.Unstructured{}
 	require.NoError(t, yaml.Unmarshal([]byte(envoyFilters), crd))
 	p.create(crd)
-	t.Cleanup(func() { assert.NoError(t, p.Delete(t.Context(), crd)) })
+	t.Cleanup(func() { assert.NoError(t, p.Delete(context.WithoutCancel(t.Context()), crd)) })
 
 	// Istio may be installed later than we are.
 	p.awaitFilter(patience, "mcp-mcp-endpoint", `"configPatches":[]`)

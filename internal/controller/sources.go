@@ -3,6 +3,7 @@ package controller
 import (
 	"bytes"
 	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -95,7 +96,12 @@ func (r *reconciler) watchOptional(c cache.Cache, now found) error {
 		filter.SetGroupVersionKind(envoyFilterKind())
 		// What somebody else does to ours is undone.
 		ours := predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetNamespace() == r.gateway.Namespace })
-		if err := r.watch(c, filter, ours); err != nil {
+		// Where there are none yet, nothing else would make the first ones.
+		now := source.Func(func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+			q.Add(reconcile.Request{NamespacedName: r.gateway.key()})
+			return nil
+		})
+		if err := errors.Join(r.watch(c, filter, ours), r.controller.Watch(now)); err != nil {
 			return err
 		}
 	}

@@ -89,8 +89,8 @@ func TestRequests(t *testing.T) {
 		},
 		"GET with a body": {
 			[]*extprocv3.ProcessingRequest{requestHeaders(false, append(get, ":method", "GET")...), requestBody("a", false), requestBody("b", true)},
-			[]string{"to mcp_broker 2", "request ab$"},
-			"broker",
+			[]string{`reply 400 {"jsonrpc":"2.0","error":{"code":-32600,"message":"a GET request must have no body"}}`},
+			"reply 400",
 		},
 		"DELETE": {
 			[]*extprocv3.ProcessingRequest{requestHeaders(true, append(get, ":method", "DELETE")...)}, []string{"to mcp_broker"}, "broker",

@@ -152,6 +152,9 @@ func (x *exchange) resource() *jsonrpc.Error {
 	if it == nil {
 		return &jsonrpc.Error{Code: codeResourceNotFound, Status: http.StatusOK, ID: x.id, Message: "no server behind this gateway offers the resource " + quote(uri)}
 	}
+	if it.Kind != catalog.Resource && climbs(uri) {
+		return leadsOut(x.id, "params.uri")
+	}
 	own := it.Server.OwnURI(uri)
 	x.facts(it, wire.HeaderResource, wire.KeyResource, own, uri)
 	if own != uri {
@@ -161,6 +164,10 @@ func (x *exchange) resource() *jsonrpc.Error {
 	}
 	x.call(it)
 	return nil
+}
+
+func leadsOut(id []byte, member string) *jsonrpc.Error {
+	return badParams(id, member+" has a segment that leads out of its folder (\".\" or \"..\", encoded or not), which a policy could not judge")
 }
 
 // codeResourceNotFound is what the session-based revisions answer for a resource that is not there.
@@ -188,6 +195,9 @@ func (x *exchange) completion() *jsonrpc.Error {
 	it, own := x.completed(refType, name)
 	if it == nil {
 		return badParams(x.id, "no server behind this gateway offers "+quote(name))
+	}
+	if refType == "ref/resource" && it.Kind != catalog.Resource && climbs(name) {
+		return leadsOut(x.id, "params.ref.uri")
 	}
 	if refType == "ref/prompt" {
 		x.facts(it, wire.HeaderPrompt, wire.KeyPrompt, own, name)

@@ -92,7 +92,7 @@ func (r *Router) Route(req *Request, body []byte, d *Decision) {
 	case http.MethodPost:
 		r.post(req, body, d)
 	case http.MethodGet, http.MethodDelete:
-		r.bodiless(req, d)
+		r.bodiless(req, body, d)
 	default:
 		d.refuse(invalid(nil, http.StatusMethodNotAllowed, "the endpoint takes POST, GET and DELETE"), Header{"allow", "POST, GET, DELETE"})
 	}
@@ -203,10 +203,14 @@ func (r *Router) session(req *Request, id []byte, view *catalog.View) (*session.
 	return s, nil
 }
 
-// bodiless decides on GET and DELETE.
-func (r *Router) bodiless(req *Request, d *Decision) {
+// bodiless decides on GET and DELETE. A body of theirs would go on to a server that no policy has judged it for.
+func (r *Router) bodiless(req *Request, body []byte, d *Decision) {
 	if req.contentLength > r.maxBody {
 		r.TooLarge(d)
+		return
+	}
+	if len(body) > 0 || req.contentLength > 0 {
+		d.refuse(invalid(nil, http.StatusBadRequest, "a "+req.Method+" request must have no body"))
 		return
 	}
 	snap := r.snapshot()

@@ -96,6 +96,12 @@ func notForServers() []string {
 	return []string{
 		"proxy-authorization", "cookie",
 		"accept-encoding", "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip",
+		// By these a server behind a proxy that logs in would believe who calls, or do something else than what was judged.
+		"x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-preferred-username", "x-forwarded-access-token",
+		"x-forwarded-uri", "x-forwarded-prefix", "x-forwarded-method",
+		"x-auth-request-user", "x-auth-request-email", "x-auth-request-groups", "x-auth-request-preferred-username", "x-auth-request-access-token",
+		"x-remote-user", "remote-user", "x-remote-group", "x-authenticated-user", "x-authenticated-groups", "x-webauth-user",
+		"x-original-url", "x-original-uri", "x-rewrite-url", "x-http-method", "x-http-method-override", "x-method-override",
 		wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent,
 	}
 }
