@@ -102,19 +102,22 @@ func TestAccessReload(t *testing.T) {
 	})
 	assert.Equal(t, http.StatusForbidden, status(t, ann, "docs_look"), "policies do not go with their file")
 
-	b.write(t, b.values(""))
-	testbed.Await(t, "policies without an acl", func() bool { return status(t, ann, "docs_look") == http.StatusOK })
+	for name, open := range map[string]string{"no acl": b.values(""), "no tokens": "policies: {acl: [{everyone: true, allow: [\"notes_read\"]}]}", "nothing": "policies: {}"} {
+		b.write(t, open)
+		testbed.Await(t, "the refusal of "+name, func() bool {
+			p := b.Status(t).Policies.Problems
+			return len(p) == 1 && strings.Contains(p[0], "does not open itself")
+		})
+		assert.Equal(t, http.StatusForbidden, status(t, ann, "docs_look"), name)
+		a := testbed.NewClient(t, b.Endpoint).Post(t, `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`)
+		assert.GreaterOrEqual(t, a.Status, http.StatusBadRequest, name)
+		b.write(t, "policies: 1") // so that the next refusal is another
+		testbed.Await(t, "another problem", func() bool { return !strings.Contains(strings.Join(b.Status(t).Policies.Problems, ""), "open itself") })
+	}
+	b.write(t, b.values("  acl: [{everyone: true, allow: [{server: \"*\"}]}]"))
+	testbed.Await(t, "policies for everyone", func() bool { return status(t, ann, "docs_look") == http.StatusOK })
 	testbed.Await(t, "the whole list", func() bool { return len(ann.ToolNames(t)) == 5 })
 	assert.Empty(t, b.Status(t).Policies.Problems)
-	b.write(t, "policies: {acl: [{everyone: true, allow: [\"notes_read\"]}]}")
-	nobody := testbed.NewClient(t, b.Endpoint)
-	testbed.Await(t, "policies without tokens", func() bool {
-		return nobody.Post(t, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}`).Status == http.StatusOK
-	})
-	nobody.Initialize(t, "{}")
-	assert.Equal(t, []string{"notes_read"}, nobody.ToolNames(t))
-	assert.Equal(t, http.StatusOK, status(t, nobody, "notes_read"))
-	assert.Equal(t, http.StatusForbidden, status(t, nobody, "docs_look"))
 	stream.Close()
 }
 

@@ -120,6 +120,9 @@ func resourceMetadataURL(public *url.URL) string {
 // assemblePolicies makes what decides on access.
 func (g *gateway) assemblePolicies(public *url.URL, scopes []string) (err error) {
 	if g.settings.envoy.values != "" {
+		if g.settings.controlPlane != "" {
+			g.logger.Warn("an Envoy that this process does not feed enforces none of the policy values: let the mesh have policies that say the same", "file", g.settings.envoy.values)
+		}
 		o := policiesOptions{
 			File: g.settings.envoy.values, Logger: g.logger, Metrics: g.metrics.Policies(),
 			ResourceMetadata: resourceMetadataURL(public), Scopes: scopes, Keys: authn.KeysOptions{Logger: g.logger},

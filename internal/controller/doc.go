@@ -1,8 +1,9 @@
 // Package controller keeps what a gateway runs by in step with the objects of a cluster: it watches MCPServers, MCPVirtualServers and what they lead to, has
 // package translator make a configuration and statuses of the whole, and writes those, by server-side apply, where they differ from what is there.
 //
-// It must not know MCP or the broker, nor of Envoy more than that package xds makes the EnvoyFilters by which istiod is told of the gateway. It never talks to an MCP server, and it decides nothing about objects: that is the translator's. Whether a server
-// is Ready it tells only of those that are not in the configuration, for about all others the broker knows.
+// It must not know MCP or the broker, nor of Envoy more than that package xds makes the EnvoyFilters by which istiod is told of the gateway. It never talks to an
+// MCP server, and it decides nothing about objects: that is the translator's. Whether a server is Ready it tells only of those that are not in the configuration,
+// for about all others the broker knows.
 //
 // Secrets and ConfigMaps are watched by their metadata alone; the content is read of those that an MCPServer of this gateway refers to, once for each change.
 package controller

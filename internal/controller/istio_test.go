@@ -116,7 +116,9 @@ func (p *place) filter(name string) *unstructured.Unstructured {
 func (p *place) awaitFilter(within time.Duration, name string, words ...string) {
 	p.t.Helper()
 	text := ""
-	await(p.t, within, func() string { return "the EnvoyFilter " + name + " to have " + strings.Join(words, ", ") + ":\n" + text }, func() bool {
+	await(p.t, within, func() string {
+		return "the EnvoyFilter " + name + " to have " + strings.Join(words, ", ") + ":\n" + text
+	}, func() bool {
 		filter := p.filter(name)
 		if filter == nil {
 			return false

@@ -110,7 +110,7 @@ func immediate(status int, headers []router.Header, body []byte, facts []router.
 	}
 	facts = append(slices.Clip(facts), router.Header{Name: wire.KeyReply, Value: kind})
 	return &extprocv3.ProcessingResponse{DynamicMetadata: metadata(facts), Response: &extprocv3.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extprocv3.ImmediateResponse{
-		Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
+		Status: &typev3.HttpStatus{Code: typev3.StatusCode(status)},
 		// The mark of an answer that this one takes the place of may still be there.
 		Headers: &extprocv3.HeaderMutation{SetHeaders: setHeaders(headers), RemoveHeaders: []string{wire.HeaderAnswered}},
 		Body:    body,

@@ -142,16 +142,16 @@ func TestIstioRefuses(t *testing.T) {
 		change func(*xds.Istio)
 		want   string
 	}{
-		"no gateway":        {func(o *xds.Istio) { o.Gateway = "" }, "the Gateway is missing"},
-		"no namespace":      {func(o *xds.Istio) { o.Namespace = "" }, "the Gateway is missing"},
-		"port in host":      {func(o *xds.Istio) { o.Hosts = []string{"mcp.example.com:80"} }, `hostname "mcp.example.com:80"`},
-		"upper case":        {func(o *xds.Istio) { o.Hosts = []string{"MCP.example.com"} }, `hostname "MCP.example.com"`},
-		"address":           {func(o *xds.Istio) { o.Hosts = []string{"10.0.0.1"} }, `hostname "10.0.0.1"`},
-		"inner wildcard":    {func(o *xds.Istio) { o.Servers = []xds.IstioPath{{Host: "a.*.com"}} }, `hostname "a.*.com"`},
-		"path without /":    {func(o *xds.Istio) { o.Servers = []xds.IstioPath{{Host: "a.com", Path: "mcp"}} }, `path "mcp" of "a.com"`},
-		"no router":         {func(o *xds.Istio) { o.Router = xds.IstioService{} }, "of the router"},
-		"URL as broker":     {func(o *xds.Istio) { o.Broker.Host = "http://broker" }, "of the broker"},
-		"origin with path":  {func(o *xds.Istio) { o.AllowedOrigins = []string{"https://a.com/x"} }, `origin "https://a.com/x"`},
+		"no gateway":       {func(o *xds.Istio) { o.Gateway = "" }, "the Gateway is missing"},
+		"no namespace":     {func(o *xds.Istio) { o.Namespace = "" }, "the Gateway is missing"},
+		"port in host":     {func(o *xds.Istio) { o.Hosts = []string{"mcp.example.com:80"} }, `hostname "mcp.example.com:80"`},
+		"upper case":       {func(o *xds.Istio) { o.Hosts = []string{"MCP.example.com"} }, `hostname "MCP.example.com"`},
+		"address":          {func(o *xds.Istio) { o.Hosts = []string{"10.0.0.1"} }, `hostname "10.0.0.1"`},
+		"inner wildcard":   {func(o *xds.Istio) { o.Servers = []xds.IstioPath{{Host: "a.*.com"}} }, `hostname "a.*.com"`},
+		"path without /":   {func(o *xds.Istio) { o.Servers = []xds.IstioPath{{Host: "a.com", Path: "mcp"}} }, `path "mcp" of "a.com"`},
+		"no router":        {func(o *xds.Istio) { o.Router = xds.IstioService{} }, "of the router"},
+		"URL as broker":    {func(o *xds.Istio) { o.Broker.Host = "http://broker" }, "of the broker"},
+		"origin with path": {func(o *xds.Istio) { o.AllowedOrigins = []string{"https://a.com/x"} }, `origin "https://a.com/x"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := readIstio(t, "testdata/minimal.istio-in.yaml")
