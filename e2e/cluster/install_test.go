@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/guicassolato/mcp-gateway/e2e/testbed"
 )
 
 const (
@@ -51,7 +54,29 @@ func (c *cluster) overlay(t testing.TB) string {
 	return dir
 }
 
-// What the installation guide promises, up to a server that the gateway has talked to.
+// testCalls calls tools of both servers through the Gateway, from outside of the cluster.
+func (c *cluster) testCalls(t testing.TB) {
+	t.Helper()
+	c.apply(t, "endpoint.yaml")
+	c.wait(t, gatewayNamespace, "gateway/mcp-gateway", "condition=Programmed")
+	c.rollout(t, gatewayNamespace, "mcp-gateway-istio")
+	client := testbed.NewClient(t, "http://"+c.reach(t, gatewayNamespace, "mcp-gateway-istio", 8080)+"/mcp")
+	host := []string{"Host", "mcp.example.com"}
+	testbed.AwaitWithin(t, patience, "the endpoint to be live", func() bool {
+		a, err := client.TryDo(t, http.MethodPost, strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"ping"}`), host...)
+		return err == nil && a.Status != http.StatusNotFound && a.Status < http.StatusInternalServerError
+	})
+	client.Initialize(t, "{}", host...)
+	// Twice, since the first call of a session is made by the broker and the second by Envoy.
+	for range 2 {
+		assert.Contains(t, client.Call(t, "weather_get_forecast", `{"city":"Lisbon"}`, host...).Text(t), "Lisbon")
+		assert.NotEmpty(t, client.Call(t, "time_get_time", `{}`, host...).Text(t))
+	}
+	past := client.Do(t, http.MethodPost, strings.NewReader("{}"), "Host", "weather.mcp.local")
+	assert.Equal(t, http.StatusNotFound, past.Status, "nobody gets past the gateway by a server's own hostname (Invariant 3): %s", past)
+}
+
+// What the installation guide promises, from nothing to a call from outside.
 func TestInstall(t *testing.T) {
 	c := shared
 	c.install(t)
@@ -65,6 +90,7 @@ func TestInstall(t *testing.T) {
 		require.GreaterOrEqual(t, len(row), 5, row)
 		assert.Equal(t, []string{server, server + "_", server, tools, "True"}, row[:5], "name, prefix, target, tools, ready")
 	}
+	c.testCalls(t)
 	for _, deployment := range []string{"mcp-gateway-controller", "mcp-gateway"} {
 		image := c.kubectl(t, "-n", installNamespace, "get", "deployment", deployment, "-o", "jsonpath={.spec.template.spec.containers[*].image}")
 		assert.Equal(t, gatewayImage, image, "what runs is what is tested")
