@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -197,8 +198,15 @@ func (c *connection) refusedStream(f *feed, err error) (again bool) {
 		f.lastID = ""
 		return true
 	}
-	var status *StatusError
+	var (
+		status *StatusError
+		asOp   *net.OpError
+	)
 	switch {
+	case errors.As(err, &asOp) && asOp.Op == "dial":
+		// The server may be gone. A timeout here says nothing of streams.
+		c.w.mark(everyKind())
+		return true
 	case errors.Is(err, ErrSessionUnknown):
 		// Or else the server has no streams: the next listing will tell.
 		c.w.mark(everyKind())

@@ -355,6 +355,36 @@ func TestServerDiesAndComesBack(t *testing.T) {
 	})
 }
 
+// TestServerVanishes: a server whose machine is gone refuses no connection, and is known to be dead before it is asked for its lists again.
+func TestServerVanishes(t *testing.T) {
+	var vanished atomic.Bool
+	inBench(t, func(o *ManagerOptions) {
+		dial := o.Endpoint.Dial
+		o.Endpoint.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if !vanished.Load() {
+				return dial(ctx, network, address)
+			}
+			ctx, cancel := context.WithTimeout(ctx, defaultDialTimeout)
+			defer cancel()
+			<-ctx.Done()
+			return nil, &net.OpError{Op: "dial", Net: network, Err: context.DeadlineExceeded}
+		}
+	}, func(b *bench) {
+		t := b.t
+		s, events := newScript(), newStream()
+		s.on["GET"] = events.reply
+		b.net.listen("weather:80", s)
+		b.Apply(configOfNames("weather"))
+		pass(10 * time.Second)
+		vanished.Store(true)
+		b.net.stop("weather:80")
+		pass(3*defaultDialTimeout + time.Second) // the stream, the lists, a new session
+		st, _ := b.board.last("weather")
+		assert.Equal(t, catalog.HealthFailing, st.Health)
+		assert.Equal(t, catalog.CauseUnreachable, st.Cause)
+	})
+}
+
 // TestRestartIsNotAFailure: a server that is back before anyone asks again never failed.
 func TestRestartIsNotAFailure(t *testing.T) {
 	inBench(t, nil, func(b *bench) {
