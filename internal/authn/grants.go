@@ -17,12 +17,18 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/policy"
 )
 
-// grantsClaim is the claim with the grants.
-const grantsClaim = "allowed-capabilities"
+// The claims with grants, of which a list has at least one; what either grants is granted.
+const (
+	// grantsClaim has names and patterns by kind and server, as a text of JSON.
+	grantsClaim = "allowed-capabilities"
+	// itemsClaim has items as they stand under "allow" in policy values.
+	itemsClaim = "allow"
+)
 
 // GrantOptions are what a [GrantVerifier] needs.
 type GrantOptions struct {
-	// PublicKeyPEM holds the policy engine's public key, on the curve P-256, or several of them while one is being replaced.
+	// PublicKeyPEM holds the policy engine's public key, on the curve P-256, or several of them while one is being replaced. A certificate stands for
+	// its key; nothing else of it matters.
 	PublicKeyPEM []byte
 	// Issuer and Audience are what "iss" must be and "aud" must have; empty means that it does not matter.
 	Issuer, Audience string
@@ -62,10 +68,19 @@ func NewGrantVerifier(o GrantOptions) (*GrantVerifier, error) {
 }
 
 func grantKey(block *pem.Block) (*ecdsa.PublicKey, error) {
-	if block.Type != "PUBLIC KEY" {
-		return nil, fmt.Errorf(`it is a %q: want a "PUBLIC KEY"`, block.Type)
+	var parsed any
+	var err error
+	switch block.Type {
+	case "PUBLIC KEY":
+		parsed, err = x509.ParsePKIXPublicKey(block.Bytes)
+	case "CERTIFICATE":
+		var certificate *x509.Certificate
+		if certificate, err = x509.ParseCertificate(block.Bytes); err == nil {
+			parsed = certificate.PublicKey
+		}
+	default:
+		err = fmt.Errorf(`it is a %q: want a "PUBLIC KEY" or a "CERTIFICATE"`, block.Type)
 	}
-	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +94,7 @@ func grantKey(block *pem.Block) (*ecdsa.PublicKey, error) {
 // Grants are what a policy engine grants one caller. They are never modified; a nil one grants nothing.
 type Grants struct {
 	tools, prompts, resources granted
+	items                     []policy.Pattern
 }
 
 // granted has names and patterns by server.
@@ -105,9 +121,34 @@ func (v *GrantVerifier) Parse(header string) (*Grants, error) {
 	if err := t.checkTime(v.opts.Now(), skewSeconds(v.opts.Skew)); err != nil {
 		return nil, err
 	}
-	var text string
-	if !t.text(grantsClaim, &text) {
+	return readGrants(t.claims)
+}
+
+// readGrants is strict: what cannot be read grants nothing, neither the rest.
+func readGrants(claims map[string]any) (*Grants, error) {
+	g := &Grants{}
+	lists, named := claims[grantsClaim]
+	if named && !g.readLists(lists) {
 		return nil, invalid(UnreadableGrant)
+	}
+	allow, itemized := claims[itemsClaim]
+	if itemized {
+		items, err := policy.Items(allow)
+		if err != nil {
+			return nil, invalid(UnreadableGrant)
+		}
+		g.items = items
+	}
+	if !named && !itemized {
+		return nil, invalid(UnreadableGrant)
+	}
+	return g, nil
+}
+
+func (g *Grants) readLists(claim any) bool {
+	text, ok := claim.(string)
+	if !ok {
+		return false
 	}
 	var lists struct {
 		Tools     granted `json:"tools"`
@@ -115,9 +156,10 @@ func (v *GrantVerifier) Parse(header string) (*Grants, error) {
 		Resources granted `json:"resources"`
 	}
 	if json.Unmarshal([]byte(text), &lists) != nil {
-		return nil, invalid(UnreadableGrant)
+		return false
 	}
-	return &Grants{tools: lists.Tools, prompts: lists.Prompts, resources: lists.Resources}, nil
+	g.tools, g.prompts, g.resources = lists.Tools, lists.Prompts, lists.Resources
+	return true
 }
 
 func (v *GrantVerifier) signed(t *token) bool {
@@ -133,6 +175,9 @@ func (v *GrantVerifier) signed(t *token) bool {
 func (g *Grants) Allows(r policy.Request) bool {
 	if g == nil {
 		return false
+	}
+	if slices.ContainsFunc(g.items, func(p policy.Pattern) bool { return p.Match(r) }) {
+		return true
 	}
 	switch r.Kind {
 	case policy.None:

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
@@ -28,6 +29,11 @@ func (b *Broker) access(w http.ResponseWriter, r *http.Request, id []byte) (Acce
 	access, err := b.opts.Access(r)
 	if err == nil {
 		return access, true
+	}
+	if refusal := (*jsonrpc.Error)(nil); errors.As(err, &refusal) {
+		refusal.ID = id
+		b.fail(w, refusal)
+		return nil, false
 	}
 	// What is wrong with a token is told to those who operate the gateway, not to whoever tries tokens on it.
 	b.opts.Logger.DebugContext(r.Context(), "refused a caller whose rights cannot be known", "error", err)
