@@ -30,6 +30,8 @@ type Options struct {
 	// AuthorityHeader is where a server's :authority goes. Empty means that it takes the place of the client's; else that one stays, for an Envoy whose
 	// choice of routes begins with it.
 	AuthorityHeader string
+	// TokenHeader is where the token of an Authorization header of the one form that counts goes, without its scheme. Empty means nowhere.
+	TokenHeader string
 }
 
 // Sessions finds the session of a token.
@@ -43,13 +45,14 @@ type Router struct {
 	origins   map[string]bool
 	key       string
 	authority string
+	token     string
 	sessions  Sessions
 	snapshot  func() *catalog.Snapshot
 }
 
 // New makes a router that reads the current snapshot, once for each request, from a function.
 func New(o Options, sessions Sessions, snapshot func() *catalog.Snapshot) *Router {
-	r := &Router{maxBody: o.MaxBody, key: o.BrokerKey, sessions: sessions, snapshot: snapshot, origins: map[string]bool{}}
+	r := &Router{maxBody: o.MaxBody, key: o.BrokerKey, token: o.TokenHeader, sessions: sessions, snapshot: snapshot, origins: map[string]bool{}}
 	r.authority = cmp.Or(o.AuthorityHeader, ":authority")
 	if r.maxBody <= 0 {
 		r.maxBody = DefaultMaxBody
@@ -84,6 +87,9 @@ func (r *Router) NeedsBody(req *Request) bool {
 // Route decides. The body must not be modified until the request has been answered.
 func (r *Router) Route(req *Request, body []byte, d *Decision) {
 	d.Remove = append(d.Remove, req.forged...)
+	if token := bearerToken(req.authorization); r.token != "" && token != "" {
+		d.set(r.token, token)
+	}
 	if !isEndpoint(req.Path) {
 		d.refuse(invalid(nil, http.StatusNotFound, "there is nothing at this path; the endpoint is "+wire.PathMCP))
 		return
@@ -267,6 +273,9 @@ func (r *Router) direct(d *Decision, server *catalog.Server, backend session.Bac
 	d.set(wire.HeaderCluster, server.Cluster)
 	d.set(r.authority, server.Authority)
 	d.set(":path", server.Path)
+	if r.authority != ":authority" {
+		d.set(wire.HeaderDirect, "true")
+	}
 	revision := backend.Revision
 	if revision == "" {
 		revision = server.Revision()

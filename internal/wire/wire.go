@@ -45,6 +45,11 @@ const (
 	HeaderCluster = "x-mcp-cluster"
 	// HeaderAuthority is the server's :authority where the router leaves the client's own in place.
 	HeaderAuthority = "x-mcp-authority"
+	// HeaderDirect is "true" of a request that Envoy takes to its server itself, with that server's path, where the client's authority stays in place: by
+	// it a policy that knows endpoints by host and path finds the request. It never reaches a server.
+	HeaderDirect = "x-mcp-direct"
+	// HeaderToken is the access token alone, where the router leaves it for a policy that is not to look into the requests of others. It never reaches a server.
+	HeaderToken = "x-mcp-token" //nolint:gosec // a name
 	// HeaderRouterKey proves to the broker that a request was labelled by a router of this gateway.
 	HeaderRouterKey = "x-mcp-router-key"
 	// HeaderAuthorized is a signed list of what a caller may have, from a policy engine that decides by itself. It is for the broker.
