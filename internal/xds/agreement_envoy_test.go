@@ -2,7 +2,6 @@ package xds_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -13,248 +12,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/guicassolato/mcp-gateway/internal/policy"
 	"github.com/guicassolato/mcp-gateway/internal/policy/policytest"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
-
-// generator makes policies, callers and requests out of few words, so that they often have to do with each other.
-type generator struct{ *rand.Rand }
-
-func (g generator) one(of ...string) string { return of[g.IntN(len(of))] }
-
-func (g generator) chance(percent int) bool { return g.IntN(100) < percent }
-
-func (g generator) some(of ...string) []any {
-	out := []any{}
-	for range 1 + g.IntN(2) {
-		out = append(out, g.one(of...))
-	}
-	return out
-}
-
-func (g generator) server() string { return g.one("weather", "größe", "s1", "s2") }
-
-func (g generator) item() string {
-	return g.one("get", "set", "get_all", "delete", "grüße", "file:///a/b.txt", "x y", `q"\`)
-}
-
-func (g generator) user() string  { return g.one("anna", "bert", "çelik") }
-func (g generator) group() string { return g.one("staff", "accounting", "/a/b", "Staff") }
-func (g generator) scope() string { return g.one("read", "read:all", "write", "a.b") }
-
-func (g generator) glob(word string) string {
-	letters := []rune(word)
-	cut := g.IntN(len(letters) + 1)
-	switch g.IntN(5) {
-	case 0:
-		return string(letters[:cut]) + "*"
-	case 1:
-		return "*" + string(letters[cut:])
-	case 2:
-		return "*"
-	}
-	return word
-}
-
-// values are policy values, as a file.
-func (g generator) values(t *testing.T) (file []byte, authenticated bool) {
-	t.Helper()
-	authenticated = g.chance(90)
-	policies := map[string]any{}
-	if authenticated {
-		auth := map[string]any{"issuer": issuerName, "audiences": []any{audience}}
-		if g.chance(40) {
-			auth["claims"] = map[string]any{"user": "sub", "groups": []any{"https://x.example.com/groups"}, "roles": "deep.er.roles", "scopes": g.one("scp", "scope")}
-		}
-		policies["authentication"] = auth
-	}
-	if authenticated && g.chance(20) {
-		policies["acl"] = []any{map[string]any{"when": g.condition(4), "allow": []any{map[string]any{"server": "*"}}}}
-	} else if g.chance(95) {
-		rules := []any{}
-		for range g.IntN(4) {
-			rules = append(rules, g.rule(authenticated))
-		}
-		policies["acl"] = rules
-	}
-	file, err := yaml.Marshal(map[string]any{"policies": policies})
-	require.NoError(t, err)
-	return file, authenticated
-}
-
-func (g generator) rule(authenticated bool) map[string]any {
-	rule := map[string]any{}
-	if authenticated && g.chance(85) {
-		if g.chance(40) {
-			rule["when"] = g.condition(3)
-		}
-		for len(rule) == 0 || g.chance(30) {
-			key := g.one("users", "groups", "roles", "scopes", "when")
-			rule[key] = g.wanted(key)
-		}
-	} else {
-		rule["everyone"] = true
-	}
-	allow := []any{}
-	for range 1 + g.IntN(3) {
-		allow = append(allow, g.pattern())
-	}
-	rule["allow"] = allow
-	return rule
-}
-
-// wanted is what a rule asks of a caller.
-func (g generator) wanted(key string) any {
-	switch key {
-	case "users":
-		return g.some(g.user(), g.user())
-	case "scopes":
-		return g.some(g.scope(), g.scope())
-	case "when":
-		return g.condition(3)
-	}
-	return g.some(g.group(), g.group())
-}
-
-func (g generator) pattern() any {
-	if g.chance(20) {
-		return "*"
-	}
-	if g.chance(30) {
-		return g.glob(g.server() + "_" + g.item())
-	}
-	p := map[string]any{}
-	if g.chance(70) {
-		p["server"] = g.glob(g.server())
-	}
-	switch kind := g.one("tool", "prompt", "resource", "hints", ""); {
-	case kind == "hints" || kind == "tool" && g.chance(30):
-		p["hints"] = map[string]any{g.one("readOnly", "destructive", "idempotent", "openWorld"): g.chance(50)}
-		if kind == "tool" {
-			p[kind] = g.glob(g.item())
-		}
-	case kind != "":
-		p[kind] = g.glob(g.item())
-	}
-	if len(p) == 0 {
-		p["server"] = "*"
-	}
-	return p
-}
-
-// condition is a CEL expression.
-func (g generator) condition(depth int) string {
-	if depth > 0 && g.chance(60) {
-		a, b := g.condition(depth-1), g.condition(depth-1)
-		switch g.IntN(5) {
-		case 0, 1:
-			return "(" + a + " && " + b + ")"
-		case 2, 3:
-			return "(" + a + " || " + b + ")"
-		default:
-			return g.one("!("+a+")", "("+a+" ? "+b+" : "+g.condition(0)+")")
-		}
-	}
-	path, value := g.path(), g.literal()
-	switch g.IntN(11) {
-	case 0, 1:
-		return path + g.one(" == ", " != ") + value
-	case 2:
-		return path + g.one(" < ", " <= ", " > ", " >= ") + g.one("1", "2.5", "2u", "-1", "9007199254740992", `"b"`, `""`)
-	case 3:
-		return value + " in " + path
-	case 4:
-		return path + " in [" + g.literal() + ", " + g.literal() + "]"
-	case 5:
-		return path + g.one(".startsWith", ".endsWith", ".contains") + "(" + strconv.Quote(g.one("a", "ad", "çe", "@x.org", "")) + ")"
-	case 6:
-		return path + ".matches(" + strconv.Quote(g.one("^a", "[a-m]+$", `^.*@x\.org$`, "(?i)STAFF", "ç.l")) + ")"
-	case 7:
-		return "size(" + path + ")" + g.one(" == ", " > ", " <= ") + strconv.Itoa(g.IntN(4))
-	case 8:
-		return "has(claims." + g.one("level", "org", "org.unit", "org.unit.x", "email", "email.x", "level.x", "groups", "groups.unit", "nothing", "nothing.x", "realm_access.roles.unit") + ")"
-	case 9:
-		return g.one("claims.admin", "claims.groups[0] == 'staff'", "claims['https://x.example.com/groups'] == ['staff']", "true", "claims.org == claims.level", "claims.level == claims.level")
-	default:
-		return path + " == " + g.path()
-	}
-}
-
-func (g generator) path() string {
-	return g.one("claims.level", "claims.email", "claims.groups", "claims.org.unit", "claims.org", "claims.realm_access.roles", `claims["org"]["unit"]`, "claims.admin", "claims.sub", "claims.nothing", "claims.scope")
-}
-
-func (g generator) literal() string {
-	return g.one("1", "2", "2.0", "2u", "-1", "9007199254740993", `"anna"`, `"staff"`, `"2"`, "true", "false", "null", `""`, `["staff"]`, "1.5")
-}
-
-// claim is what a claim may be, or ought not to be.
-func (g generator) claim(word func() string) any {
-	switch g.IntN(10) {
-	case 0:
-		return nil // left out
-	case 9:
-		return json.RawMessage("null")
-	case 1, 2:
-		return word()
-	case 3, 4:
-		return g.some(word(), word(), word())
-	case 5:
-		return []any{word(), 2, nil, true, []any{word()}, map[string]any{"x": word()}}
-	case 6:
-		return word() + g.one(" ", "  ", " x ", ",", "\t") + word()
-	case 7:
-		return map[string]any{word(): word(), "unit": word()}
-	default:
-		return []any{[]any{}, 2, true, "", 1.5, -1, " " + word()}[g.IntN(7)]
-	}
-}
-
-func (g generator) claims() map[string]any {
-	claims := map[string]any{"preferred_username": g.claim(g.user), "sub": g.user()}
-	for _, name := range []string{"groups", "https://x.example.com/groups", "level", "email", "org", "admin"} {
-		claims[name] = g.claim(g.group)
-	}
-	for _, name := range []string{"scope", "scp"} {
-		claims[name] = g.claim(g.scope)
-	}
-	claims["realm_access"] = map[string]any{"roles": g.claim(g.group)}
-	claims["deep"] = []any{map[string]any{"er": map[string]any{"roles": g.claim(g.group)}}, "flat", nil}[g.IntN(3)]
-	for _, typical := range []struct {
-		name   string
-		values []any
-	}{
-		{"level", []any{1, 2, 3.5, "2", nil, 9007199254740993, -1}},
-		{"email", []any{"anna@x.org", "bert@y.org", nil, 1}},
-		{"admin", []any{true, false, nil, "true"}},
-		{"org", []any{map[string]any{"unit": "staff"}, map[string]any{"unit": 2}, map[string]any{}, nil, "org"}},
-	} {
-		if g.chance(80) {
-			claims[typical.name] = typical.values[g.IntN(len(typical.values))]
-		}
-	}
-	return goodClaims(claims)
-}
-
-func (g generator) request() policy.Request {
-	r := policy.Request{Kind: []policy.Kind{policy.None, policy.Tool, policy.Tool, policy.Tool, policy.Prompt, policy.Resource}[g.IntN(6)], Server: g.server()}
-	if r.Kind == policy.None {
-		r.Server = g.one(wire.BrokerServer, r.Server)
-		return r
-	}
-	r.Name = g.item()
-	r.PublicName = r.Server + "_" + r.Name
-	if r.Kind == policy.Resource || g.chance(20) {
-		r.PublicName = r.Name
-	}
-	if r.Kind == policy.Tool && g.chance(95) {
-		r.Hints = fmt.Sprintf("readOnly=%t,destructive=%t,idempotent=%t,openWorld=%t", g.chance(50), g.chance(50), g.chance(50), g.chance(50))
-	}
-	return r
-}
 
 // asCall is the request as the router has labelled it.
 func asCall(r policy.Request) stubCall {
@@ -312,7 +74,7 @@ func seed(t *testing.T) uint64 {
 // caller and the request.
 func TestEnvoyAgrees(t *testing.T) {
 	const requestsEach, callersEach = 100, 10
-	g := generator{rand.New(rand.NewPCG(seed(t), 0))}
+	g := policytest.NewGenerator(seed(t), issuerName, audience)
 	key := newIssuer(t, "k")
 	a := upstream(t, "a", saying("done"))
 	gw := startWithValues(t, values(&policy.Set{}, jwks(t, key)), a)
@@ -321,7 +83,8 @@ func TestEnvoyAgrees(t *testing.T) {
 	counts := map[int]int{}
 	byCondition := 0
 	for n := range agreement(t) {
-		file, authenticated := g.values(t)
+		file, authenticated, err := g.Values()
+		require.NoError(t, err)
 		set, err := policy.Parse("generated.yaml", file)
 		require.NoError(t, err, "%s", file)
 		gw.change(t, values(set, jwks(t, key)), a)
@@ -329,13 +92,13 @@ func TestEnvoyAgrees(t *testing.T) {
 			var token string
 			var id *policy.Identity
 			var claims map[string]any
-			if authenticated && g.chance(95) {
-				claims = g.claims()
+			if authenticated && g.Chance(95) {
+				claims = goodClaims(g.Claims())
 				token = key.token(t, claims)
 				id = identify(t, set, claims)
 			}
 			for range requestsEach / callersEach {
-				r := g.request()
+				r := g.Request()
 				want := set.Decide(id, r)
 				got := ask(t, client, gw.url(), asCall(r).body(t), token)
 				counts[got]++

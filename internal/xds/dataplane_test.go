@@ -69,6 +69,7 @@ func TestEnvoyAnswersInJSONRPC(t *testing.T) {
 		body    string
 	}{
 		"a dead server":           {call: stubCall{To: "dead"}, status: 503, body: rpcError("1", -32603, "the MCP server did not answer")},
+		"a dead server by name":   {call: stubCall{To: "dead", Metadata: map[string]string{wire.KeyServer: "team/dead"}}, status: 503, body: rpcError("1", -32603, `the MCP server "team/dead" did not answer`)},
 		"an id that is text":      {call: stubCall{To: "dead", ID: json.RawMessage(`"é\"x"`)}, status: 503, body: rpcError(`"é\"x"`, -32603, "the MCP server did not answer")},
 		"an id beyond 2^53":       {call: stubCall{To: "dead", ID: json.RawMessage(`9007199254740993`)}, status: 503, body: rpcError(`9007199254740993`, -32603, "the MCP server did not answer")},
 		"a server that hangs":     {call: stubCall{To: "a", Set: map[string]string{"x-test-server": "hang", wire.HeaderEnvoyTimeout: "200"}}, status: 504, body: rpcError("1", -32603, "the MCP server did not answer in time")},

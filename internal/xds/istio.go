@@ -38,6 +38,9 @@ type Istio struct {
 	Servers []IstioPath
 	// AllowedOrigins are as in [Options].
 	AllowedOrigins []string
+	// ResourceMetadata and Scopes are what refused clients are told, as in [PolicyValues].
+	ResourceMetadata string
+	Scopes           []string
 }
 
 // IstioService is a port of a Service.
@@ -96,6 +99,9 @@ func (o Istio) problem() error {
 	errs = append(errs, o.Router.problem("router"), o.Broker.problem("broker"))
 	for _, origin := range o.AllowedOrigins {
 		errs = append(errs, checkOrigin(origin))
+	}
+	if err := checkChallenge(o.ResourceMetadata, o.Scopes); err != nil {
+		errs = append(errs, fmt.Errorf("istio: %w", err))
 	}
 	return errors.Join(errs...)
 }

@@ -71,7 +71,7 @@ func (w *istioWiring) ownReplies() *hcmv3.LocalReplyConfig {
 		headerIs(":authority", w.hostPattern()),
 		headerIs(":path", wire.PathMCP+`([/?].*)?`),
 	))
-	config := w.replies()
+	config := localReplies(append(w.refusals(), replyTable()...), w.ResourceMetadata)
 	for _, m := range config.GetMappers() {
 		m.Filter = and(ours, m.GetFilter())
 	}

@@ -59,6 +59,7 @@ func (w *istioWiring) adapt(r *routev3.Route) {
 			r.RequestHeadersToRemove = append(r.GetRequestHeadersToRemove(), forgeable()...)
 		}
 	}
+	r.RequestHeadersToRemove = append(r.RequestHeadersToRemove, wire.HeaderToken) // Istio's filter takes it off only where it is in force
 	slices.Sort(r.RequestHeadersToRemove)
 	r.RequestHeadersToRemove = slices.Compact(r.RequestHeadersToRemove)
 }
@@ -73,7 +74,7 @@ func routed() *matcherv3.MetadataMatcher {
 // until here, where the server's takes its place; Envoy removes headers first, so that this one goes along with the request.
 func (w *istioWiring) finish(r *routev3.Route) {
 	r.GetRoute().HostRewriteSpecifier = &routev3.RouteAction_HostRewriteHeader{HostRewriteHeader: wire.HeaderAuthority}
-	r.RequestHeadersToRemove = slices.Concat(r.GetRequestHeadersToRemove(), notForServers(), []string{"authorization", "x-forwarded-client-cert"})
+	r.RequestHeadersToRemove = slices.Concat(r.GetRequestHeadersToRemove(), notForServers(), []string{"authorization", "x-forwarded-client-cert", wire.HeaderDirect})
 	r.ResponseHeadersToRemove = append(r.GetResponseHeadersToRemove(), "set-cookie")
 	r.ResponseHeadersToAdd = []*corev3.HeaderValueOption{{
 		// Envoy adds the header to replies of its own too, unless its value is empty: no server took any time for those.

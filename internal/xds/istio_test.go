@@ -151,6 +151,8 @@ func TestIstioRefuses(t *testing.T) {
 		"path without /":   {func(o *xds.Istio) { o.Servers = []xds.IstioPath{{Host: "a.com", Path: "mcp"}} }, `path "mcp" of "a.com"`},
 		"no router":        {func(o *xds.Istio) { o.Router = xds.IstioService{} }, "of the router"},
 		"URL as broker":    {func(o *xds.Istio) { o.Broker.Host = "http://broker" }, "of the broker"},
+		"quote in scope":   {func(o *xds.Istio) { o.Scopes = []string{`a"`} }, `scope "a\""`},
+		"space in URL":     {func(o *xds.Istio) { o.ResourceMetadata = "https://a /b" }, `resource metadata "https://a /b"`},
 		"origin with path": {func(o *xds.Istio) { o.AllowedOrigins = []string{"https://a.com/x"} }, `origin "https://a.com/x"`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package xds
 import (
 	"fmt"
 	"net/http"
+	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -32,22 +33,29 @@ type reply struct {
 	// that when says it already.
 	challenged *accesslogv3.AccessLogFilter
 	virtual    bool
+	// texts are the values themselves, by their keys, where no virtual host has them.
+	texts map[string]string
 }
 
 // replies makes a JSON-RPC error of every reply that Envoy itself makes, with the request's own id where the router could read it.
 func (b *builder) replies() *hcmv3.LocalReplyConfig {
+	v := b.options.Values
+	if v == nil {
+		return localReplies(replyTable(), "")
+	}
+	return localReplies(append(b.refusals(), replyTable()...), v.ResourceMetadata)
+}
+
+// localReplies are those of a table, behind what the router made itself.
+func localReplies(table []reply, metadata string) *hcmv3.LocalReplyConfig {
 	config := &hcmv3.LocalReplyConfig{}
 	stream := jsonBody(ownBody)
 	stream.ContentType = "text/event-stream"
 	config.Mappers = append(config.Mappers,
 		&hcmv3.ResponseMapper{Filter: keyMatches(wire.KeyReply, wire.ReplyStream), BodyFormatOverride: stream},
 		&hcmv3.ResponseMapper{Filter: hasKey(wire.KeyReply), BodyFormatOverride: jsonBody(ownBody)})
-	table := replyTable()
-	if b.options.Values != nil {
-		table = append(b.refusals(), table...)
-	}
 	for _, r := range table {
-		if r.challenge != "" && b.options.Values.ResourceMetadata != "" {
+		if r.challenge != "" && metadata != "" {
 			config.Mappers = append(config.Mappers, r.atVirtualServers().mappers()...)
 		}
 		config.Mappers = append(config.Mappers, r.mappers()...)
@@ -55,12 +63,29 @@ func (b *builder) replies() *hcmv3.LocalReplyConfig {
 	return config
 }
 
-// mappers are for requests with an id and for those without.
+// mappers are for requests with an id and for those without. What is told of a server names it where the router has said which it is.
 func (r reply) mappers() []*hcmv3.ResponseMapper {
-	return []*hcmv3.ResponseMapper{
-		r.mapper(hasKey(wire.KeyID), `"id":%DYNAMIC_METADATA(`+wire.MetadataNamespace+`:`+wire.KeyID+`)%,`),
-		r.mapper(nil, ""),
+	id := `"id":` + metadataValue(wire.KeyID) + `,`
+	mappers := []*hcmv3.ResponseMapper{r.mapper(hasKey(wire.KeyID), id), r.mapper(nil, "")}
+	fault, ofServer := strings.CutPrefix(r.message, theServer)
+	if !ofServer {
+		return mappers
 	}
+	named := r
+	named.message = theServer + ` "` + metadataValue(wire.KeyServer) + `"` + fault
+	return append([]*hcmv3.ResponseMapper{named.mapper(and(hasKey(wire.KeyID), keyMatches(wire.KeyServer, serverPattern)), id)}, mappers...)
+}
+
+const (
+	// theServer begins the messages that are about a server.
+	theServer = "the MCP server"
+	// serverPattern matches the names of servers, and not that of the broker.
+	serverPattern = `[a-z0-9./-]+`
+)
+
+// metadataValue is an operator that Envoy puts what the router has said into.
+func metadataValue(key string) string {
+	return `%DYNAMIC_METADATA(` + wire.MetadataNamespace + `:` + key + `)%`
 }
 
 func replyTable() []reply {

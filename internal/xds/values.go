@@ -36,13 +36,20 @@ func (v *PolicyValues) check() error {
 	if v.Set == nil {
 		return errors.New("policy values: there are none")
 	}
-	var errs []error
-	if !quotable(v.ResourceMetadata) {
-		errs = append(errs, fmt.Errorf("policy values: resource metadata %q: must be a URL in plain ASCII, without spaces or quotes", v.ResourceMetadata))
+	if err := checkChallenge(v.ResourceMetadata, v.Scopes); err != nil {
+		return fmt.Errorf("policy values: %w", err)
 	}
-	for _, s := range v.Scopes {
+	return nil
+}
+
+func checkChallenge(metadata string, scopes []string) error {
+	var errs []error
+	if !quotable(metadata) {
+		errs = append(errs, fmt.Errorf("resource metadata %q: must be a URL in plain ASCII, without spaces or quotes", metadata))
+	}
+	for _, s := range scopes {
 		if s == "" || !quotable(s) {
-			errs = append(errs, fmt.Errorf("policy values: scope %q: must be plain ASCII, without spaces or quotes", s))
+			errs = append(errs, fmt.Errorf("scope %q: must be plain ASCII, without spaces or quotes", s))
 		}
 	}
 	return errors.Join(errs...)

@@ -63,7 +63,12 @@ func (r reply) atVirtualServers() reply {
 }
 
 func (r reply) challengeValue() string {
-	value := func(key string) string { return "%METADATA(VIRTUAL_HOST:" + wire.MetadataNamespace + ":" + key + ")%" }
+	value := func(key string) string {
+		if r.texts != nil {
+			return strings.ReplaceAll(r.texts[key], "%", "%%") // what stands there is no operator
+		}
+		return "%METADATA(VIRTUAL_HOST:" + wire.MetadataNamespace + ":" + key + ")%"
+	}
 	if !r.virtual {
 		return value(r.challenge)
 	}
@@ -92,27 +97,36 @@ func (b *builder) challenges() *corev3.Metadata {
 	if v == nil || v.Set == nil || v.Set.Authentication == nil {
 		return nil
 	}
-	var metadata, scope string
-	if v.ResourceMetadata != "" {
-		metadata = `resource_metadata="` + v.ResourceMetadata + `"`
-	}
-	if len(v.Scopes) > 0 {
-		scope = `scope="` + strings.Join(v.Scopes, " ") + `"`
-	}
 	fields := map[string]*structpb.Value{}
+	for key, text := range challengeTexts(v.ResourceMetadata, v.Scopes) {
+		fields[key] = structpb.NewStringValue(text)
+	}
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{wire.MetadataNamespace: {Fields: fields}}}
+}
+
+// challengeTexts are the challenges, whole and in the parts that virtual servers need.
+func challengeTexts(resourceMetadata string, scopes []string) map[string]string {
+	var metadata, scope string
+	if resourceMetadata != "" {
+		metadata = `resource_metadata="` + resourceMetadata + `"`
+	}
+	if len(scopes) > 0 {
+		scope = `scope="` + strings.Join(scopes, " ") + `"`
+	}
+	texts := map[string]string{}
 	for key, value := range map[string]string{
 		challengeMissing: challenge(metadata, scope),
 		challengeRefused: challenge(`error="invalid_token"`, metadata, scope),
 		challengeScope:   challenge(`error="insufficient_scope"`, scope, metadata),
 	} {
-		fields[key] = structpb.NewStringValue(value)
+		texts[key] = value
 		if metadata != "" {
 			head, tail, _ := strings.Cut(value, metadata)
-			fields[key+challengeHead] = structpb.NewStringValue(head + strings.TrimSuffix(metadata, `"`))
-			fields[key+challengeTail] = structpb.NewStringValue(`"` + tail)
+			texts[key+challengeHead] = head + strings.TrimSuffix(metadata, `"`)
+			texts[key+challengeTail] = `"` + tail
 		}
 	}
-	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{wire.MetadataNamespace: {Fields: fields}}}
+	return texts
 }
 
 func challenge(params ...string) string {
