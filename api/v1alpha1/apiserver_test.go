@@ -32,6 +32,7 @@ func TestAPIServer(t *testing.T) {
 	t.Run("status of two managers", func(t *testing.T) { testStatusOfTwoManagers(t, cluster.Client) })
 	t.Run("columns", func(t *testing.T) { testColumns(t, cluster) })
 	t.Run("explain", func(t *testing.T) { testExplain(t, cluster) })
+	t.Run("guides", func(t *testing.T) { testGuides(t, cluster.Client) })
 }
 
 // testInvalid has one file for each rule. Its first line tells the field and the error that it must give, and it must break no other rule.

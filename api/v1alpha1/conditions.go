@@ -8,6 +8,9 @@ const (
 	ConditionReady        = "Ready"
 )
 
+// ConditionMCPServerAffected is on a Gateway that MCPServers lead clients to, as the Gateway API's pattern for metaresources (GEP-713) wants it.
+const ConditionMCPServerAffected = GroupName + "/MCPServerAffected"
+
 // Reasons of a condition that is True are its own name; ReasonPending goes with Unknown, and ReasonDisabled with any that an object out of use has False.
 const (
 	ReasonAccepted     = "Accepted"
@@ -17,6 +20,9 @@ const (
 	ReasonPending      = "Pending"
 	ReasonDisabled     = "Disabled"
 )
+
+// ReasonAffected goes with ConditionMCPServerAffected where there is nothing else to say.
+const ReasonAffected = "Affected"
 
 // Reasons why an object is not Accepted.
 const (

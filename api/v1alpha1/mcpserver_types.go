@@ -45,6 +45,8 @@ type MCPServerList struct {
 //
 // +kubebuilder:validation:XValidation:rule=`!has(self.headers) || !has(self.credentialRef) || !has(self.credentialRef.header) || !self.headers.exists(h, h.name.lowerAscii() == self.credentialRef.header.lowerAscii())`,message="the credential's header is among headers too; give it once",fieldPath=`.headers`
 // +kubebuilder:validation:XValidation:rule=`!has(self.credentialRef) || !has(self.oauth)`,message="is there besides credentialRef: give one of the two",fieldPath=`.oauth`
+// +kubebuilder:validation:XValidation:rule=`!has(self.perUser) || !has(self.credentialRef) && !has(self.oauth)`,message="is there besides credentialRef or oauth: give one of the three",fieldPath=`.perUser`
+// +kubebuilder:validation:XValidation:rule=`!has(self.headers) || !has(self.perUser) || !has(self.perUser.header) || !self.headers.exists(h, h.name.lowerAscii() == self.perUser.header.lowerAscii())`,message="the header of perUser is among headers too; give it once",fieldPath=`.headers`
 type MCPServerSpec struct {
 	// The route that leads to the server. It must be attached to a listener of the gateway; its backend is the server.
 	// +required
@@ -74,14 +76,19 @@ type MCPServerSpec struct {
 	// +kubebuilder:default=true
 	Enabled *bool `json:"enabled,omitempty"`
 
-	// What the gateway shows the server as proof of identity, the same for all callers: when it looks what the server offers and with every call. It and
-	// oauth exclude each other; without both, the server gets no credential. A client's own token is not passed on.
+	// What the gateway shows the server as proof of identity, the same for all callers: when it looks what the server offers and with every call. It, oauth
+	// and perUser exclude each other; without any of them, the server gets no credential. A client's own token is not passed on.
 	// +optional
 	CredentialRef *CredentialReference `json:"credentialRef,omitempty"`
 
 	// The token that the server gets, in place of credentialRef: one that the gateway gets for itself or for each caller, or the client's own.
 	// +optional
 	OAuth *OAuth `json:"oauth,omitempty"`
+
+	// What each user brings along, in place of credentialRef: a key or a token of their own for this server, which they give once, on a page of the gateway.
+	// Calls carry that of their caller; a call of a user who has given none fails with the address of the page.
+	// +optional
+	PerUser *PerUser `json:"perUser,omitempty"`
 
 	// The certificates by which the server's own is verified; these and no others are then trusted, and the server is called by https. Left out: the
 	// route's backend says whether the server speaks https, and the system's root certificates are trusted. A certificate is always verified.
@@ -174,6 +181,40 @@ type CredentialReference struct {
 	// +kubebuilder:validation:XValidation:rule=`!self.matches('[\\x00-\\x1f\\x7f]')`,message="must not have control characters"
 	// +kubebuilder:validation:XValidation:rule=`!self.startsWith(' ')`,message="must not begin with a space"
 	Prefix *string `json:"prefix,omitempty"`
+}
+
+// PerUser is about the credential that each user brings along.
+type PerUser struct {
+	// What users are asked for, as in "Acme API key". At most 100 characters.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=100
+	// +kubebuilder:validation:XValidation:rule=`!self.matches('[\\x00-\\x1f\\x7f]')`,message="must not have control characters, such as a line break"
+	Title string `json:"title"`
+
+	// Tells users where to get it; web addresses become links. At most 1000 characters, on one line.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1000
+	// +kubebuilder:validation:XValidation:rule=`!self.matches('[\\x00-\\x1f\\x7f]')`,message="must not have control characters, such as a line break"
+	Description string `json:"description,omitempty"`
+
+	// The header that carries it.
+	// +optional
+	// +kubebuilder:default="Authorization"
+	Header HeaderName `json:"header,omitempty"`
+
+	// What stands before the value in the header, with its trailing space. Left out: "Bearer " where the header is Authorization, else nothing. At most 256
+	// characters.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule=`!self.matches('[\\x00-\\x1f\\x7f]')`,message="must not have control characters"
+	// +kubebuilder:validation:XValidation:rule=`!self.startsWith(' ')`,message="must not begin with a space"
+	Prefix *string `json:"prefix,omitempty"`
+
+	// What the gateway asks the server with what it offers, when no user is there whose credential it could use: a Secret's value, sent in the same header.
+	// Left out: nothing.
+	// +optional
+	DiscoveryRef *SecretReference `json:"discoveryRef,omitempty"`
 }
 
 // CACertificateReference names where certificates are that a server is verified by.

@@ -2,8 +2,6 @@ package v1alpha1_test
 
 import (
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -11,7 +9,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"sigs.k8s.io/yaml"
 
 	"github.com/guicassolato/mcp-gateway/api/v1alpha1"
 	"github.com/guicassolato/mcp-gateway/internal/k8stest"
@@ -19,16 +16,7 @@ import (
 
 func definitions(t *testing.T) map[string]*apiextensionsv1.CustomResourceDefinition {
 	t.Helper()
-	found := map[string]*apiextensionsv1.CustomResourceDefinition{}
-	names, err := filepath.Glob(filepath.Join(k8stest.CRDFolder(t), "*.yaml"))
-	require.NoError(t, err)
-	for _, name := range names {
-		data, err := os.ReadFile(name)
-		require.NoError(t, err)
-		crd := &apiextensionsv1.CustomResourceDefinition{}
-		require.NoError(t, yaml.UnmarshalStrict(data, crd), name)
-		found[crd.Spec.Names.Kind] = crd
-	}
+	found := definitionsIn(t, k8stest.CRDFolder(t))
 	require.ElementsMatch(t, []string{v1alpha1.KindMCPServer, v1alpha1.KindMCPVirtualServer}, slices.Collect(maps.Keys(found)))
 	return found
 }
