@@ -1,7 +1,6 @@
 package translator
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/guicassolato/mcp-gateway/api/v1alpha1"
 	"github.com/guicassolato/mcp-gateway/internal/config"
 )
@@ -19,7 +16,7 @@ import (
 const listKey = "servers:\n"
 
 // entry makes the configuration's entry of a server, of its own fields and of the way that its route has. It leaves out what is the default anyway.
-func entry(server *v1alpha1.MCPServer, way *way, credential, certificates *attached) (config.ServerSpec, *finding) {
+func entry(server *v1alpha1.MCPServer, way *way, secrets []*attached, certificates *attached) (config.ServerSpec, *finding) {
 	spec := config.ServerSpec{
 		Name:       keyOf(server).String(),
 		URL:        way.url(server),
@@ -35,12 +32,7 @@ func entry(server *v1alpha1.MCPServer, way *way, credential, certificates *attac
 	if !server.IsEnabled() {
 		spec.Enabled = new(bool)
 	}
-	if ref := server.Spec.CredentialRef; ref != nil && credential != nil {
-		spec.Credential = &config.CredentialSpec{Prefix: ref.Prefix, File: credential.path(CredentialFolder)}
-		if header := string(ref.Header); !strings.EqualFold(header, "Authorization") {
-			spec.Credential.Header = header
-		}
-	}
+	spec.Credential = credential(server, secrets)
 	if way.secure(server) {
 		spec.TLS = tlsOf(server, way.backend, certificates)
 	}
@@ -151,13 +143,11 @@ func (w *way) secure(server *v1alpha1.MCPServer) bool {
 
 // marshal writes the file that has this one entry.
 func marshal(spec config.ServerSpec) ([]byte, error) {
-	var b bytes.Buffer
-	encoder := yaml.NewEncoder(&b)
-	encoder.SetIndent(2)
-	if err := encoder.Encode(config.File{Servers: []config.ServerSpec{spec}}); err != nil {
-		return nil, fmt.Errorf("write the entry of %q: %w", spec.Name, err)
+	document, err := encode(config.File{Servers: []config.ServerSpec{spec}})
+	if err != nil {
+		return nil, fmt.Errorf("the entry of %q %w", spec.Name, err)
 	}
-	return b.Bytes(), nil
+	return document, nil
 }
 
 // check has the file mode itself judge an entry: a file with one that it refuses would be refused whole.
@@ -182,14 +172,18 @@ func checkDocument(document []byte, env files) config.Problems {
 }
 
 // judge puts what the file mode says of an entry into the words of the object that it comes from.
-func judge(server *v1alpha1.MCPServer, document []byte, credential, certificates *attached) []finding {
+func judge(server *v1alpha1.MCPServer, document []byte, secrets []*attached, certificates *attached) []finding {
 	env := files{}
 	origins := map[string]string{}
-	for folder, a := range map[string]*attached{CredentialFolder: credential, CertificateFolder: certificates} {
-		if a != nil {
-			env[a.path(folder)] = a.data
-			origins[a.path(folder)] = a.origin
-		}
+	attach := func(folder string, a *attached) {
+		env[a.path(folder)] = a.data
+		origins[a.path(folder)] = a.origin
+	}
+	for _, secret := range secrets {
+		attach(CredentialFolder, secret)
+	}
+	if certificates != nil {
+		attach(CertificateFolder, certificates)
 	}
 	var findings []finding
 	for _, problem := range checkDocument(document, env) {
@@ -219,12 +213,10 @@ func inWordsOfObjects(message string) string {
 // sourceOf tells where the value of an entry's field comes from, and which reason a problem of it is.
 func sourceOf(server *v1alpha1.MCPServer, field string) (reason, source string) {
 	switch {
-	case field == "credential.file":
-		return v1alpha1.ReasonInvalidCredential, "spec.credentialRef"
+	case field == "credential" || strings.HasPrefix(field, "credential."):
+		return credentialSourceOf(server, strings.TrimPrefix(strings.TrimPrefix(field, "credential"), "."))
 	case field == "tls.caFile":
 		return v1alpha1.ReasonInvalidCACertificate, "spec.caCertificateRef"
-	case strings.HasPrefix(field, "credential."):
-		return v1alpha1.ReasonInvalid, "spec.credentialRef" + strings.TrimPrefix(field, "credential")
 	case field == "url":
 		return v1alpha1.ReasonInvalid, fmt.Sprintf("The URL that follows from spec.path and the HTTPRoute %q", server.Spec.TargetRef.Name)
 	case field == "hostname":

@@ -170,13 +170,34 @@ func requireReadable(t *testing.T, out translator.Output) {
 			require.Equal(t, told.Hostname, server.Hostname)
 		}
 		if server.Credential != nil && server.Enabled {
-			used[server.Credential.File] = true
+			for _, file := range credentialFiles(server.Credential) {
+				used[file] = true
+			}
 		}
 		if server.TLS != nil && server.TLS.CAFile != "" && server.Enabled {
 			used[server.TLS.CAFile] = true
 		}
 	}
 	require.Len(t, used, len(out.Credentials)+len(out.Certificates), "there is a file that no server needs")
+	require.Len(t, parsed.VirtualServers, len(out.VirtualServers))
+	for i, virtual := range parsed.VirtualServers {
+		require.Equal(t, out.VirtualServers[i].Name, virtual.Name)
+		require.Equal(t, out.VirtualServers[i].Path, "/mcp/"+virtual.Segment())
+	}
+}
+
+func credentialFiles(c *config.Credential) []string {
+	var files []string
+	if c.File != "" {
+		files = append(files, c.File)
+	}
+	if c.Client != nil {
+		files = append(files, c.Client.SecretFile)
+	}
+	if c.Discovery != nil {
+		files = append(files, c.Discovery.File)
+	}
+	return files
 }
 
 // apply does what the controller does with statuses, so that the next translation sees them.

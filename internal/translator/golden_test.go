@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/guicassolato/mcp-gateway/api/v1alpha1"
@@ -67,7 +68,7 @@ func everyReason() []string {
 	virtual := append(append(
 		of("MCPVirtualServer Accepted", v1alpha1.ReasonAccepted, v1alpha1.ReasonInvalid, v1alpha1.ReasonConflict),
 		of("MCPVirtualServer ResolvedRefs", v1alpha1.ReasonResolvedRefs, v1alpha1.ReasonServerNotFound)...),
-		of("MCPVirtualServer Programmed", v1alpha1.ReasonPending, v1alpha1.ReasonNotUsable)...)
+		of("MCPVirtualServer Programmed", v1alpha1.ReasonProgrammed, v1alpha1.ReasonNotUsable, v1alpha1.ReasonTooLarge)...)
 	return append(append(server, virtual...), "Problem="+translator.ProblemGatewayNotFound, "Problem="+translator.ProblemTooLarge, "Problem="+translator.ProblemNoEndpoint)
 }
 
@@ -106,6 +107,30 @@ func requireSettled(t *testing.T, in translator.Input, first translator.Output) 
 		require.False(t, s.Changed, "%s", s.Key)
 		require.Equal(t, first.VirtualServerStatuses[i].Conditions, s.Conditions)
 	}
+	requireFound(t, in, first)
+}
+
+// requireFound proves that what is in a configuration is found in it when it has been written.
+func requireFound(t *testing.T, in translator.Input, first translator.Output) {
+	t.Helper()
+	if !first.Fits {
+		return // then it is never written
+	}
+	in.Written = first.Config
+	has, hasVirtual := map[types.NamespacedName]bool{}, map[types.NamespacedName]bool{}
+	for _, s := range first.Servers {
+		has[s.Key] = true
+	}
+	for _, v := range first.VirtualServers {
+		hasVirtual[v.Key] = true
+	}
+	again := translator.Translate(in)
+	for _, s := range again.ServerStatuses {
+		require.Equal(t, has[s.Key], s.Written, "%s", s.Key)
+	}
+	for _, s := range again.VirtualServerStatuses {
+		require.Equal(t, hasVirtual[s.Key], s.Written, "the virtual %s", s.Key)
+	}
 }
 
 func glob(t *testing.T, pattern string) []string {
@@ -131,23 +156,22 @@ func golden(t *testing.T, path, got string) {
 
 // rendered is an output as golden files show it: the configuration as it is written, and digests of what lies beside it.
 type rendered struct {
-	Problems       []string               `json:"problems,omitempty"`
-	Config         string                 `json:"config"`
-	Credentials    map[string]string      `json:"credentials,omitempty"`
-	Certificates   map[string]string      `json:"certificates,omitempty"`
-	Clusters       map[string]string      `json:"clusters,omitempty"`
-	Endpoint       []string               `json:"endpoint,omitempty"`
-	Bypasses       []string               `json:"bypasses,omitempty"`
-	VirtualServers map[string]any         `json:"virtualServers,omitempty"`
-	Statuses       map[string]any         `json:"statuses,omitempty"`
-	VirtualStatus  map[string]interface{} `json:"virtualStatuses,omitempty"`
+	Problems      []string               `json:"problems,omitempty"`
+	Config        string                 `json:"config"`
+	Credentials   map[string]string      `json:"credentials,omitempty"`
+	Certificates  map[string]string      `json:"certificates,omitempty"`
+	Clusters      map[string]string      `json:"clusters,omitempty"`
+	Endpoint      []string               `json:"endpoint,omitempty"`
+	Bypasses      []string               `json:"bypasses,omitempty"`
+	Statuses      map[string]any         `json:"statuses,omitempty"`
+	VirtualStatus map[string]interface{} `json:"virtualStatuses,omitempty"`
 }
 
 func render(t *testing.T, out translator.Output) string {
 	t.Helper()
 	r := rendered{
 		Config: string(out.Config), Credentials: map[string]string{}, Certificates: map[string]string{}, Clusters: map[string]string{},
-		VirtualServers: map[string]any{}, Statuses: map[string]any{}, VirtualStatus: map[string]any{},
+		Statuses: map[string]any{}, VirtualStatus: map[string]any{},
 	}
 	if len(out.Config) > 4096 {
 		r.Config = digest(string(out.Config))
@@ -169,9 +193,6 @@ func render(t *testing.T, out translator.Output) string {
 		for _, p := range out.Bypasses {
 			r.Bypasses = append(r.Bypasses, p.Host+" "+string(p.Kind)+" "+p.Value)
 		}
-	}
-	for _, v := range out.VirtualServers {
-		r.VirtualServers[v.Name] = v
 	}
 	for _, s := range out.ServerStatuses {
 		r.Statuses[s.Key.String()] = status(s.Conditions, s.Endpoint, s.Changed, s.Release)

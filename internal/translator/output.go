@@ -32,7 +32,7 @@ type Output struct {
 
 	// Servers are the servers in Config, in its order.
 	Servers []Server
-	// VirtualServers are those that the gateway is to serve, by name.
+	// VirtualServers are the virtual servers in Config, in its order.
 	VirtualServers []VirtualServer
 
 	// Endpoint are the hostnames by which clients come to the broker, and Bypasses the ways on which they would come to a server without it.
@@ -70,17 +70,14 @@ type TLS struct {
 	Certificates string
 }
 
-// VirtualServer is a choice among what the gateway offers.
+// VirtualServer is a virtual server in the configuration.
 type VirtualServer struct {
-	// Name is the last segment of its path.
+	// Name is its name in the configuration, "namespace/name".
 	Name string
 	// Key is the MCPVirtualServer.
-	Key         types.NamespacedName
-	Description string
-	// Tools, Prompts and Resources are globs over public names.
-	Tools, Prompts, Resources []string
-	// Servers are names of servers in the configuration of which it has everything.
-	Servers []string
+	Key types.NamespacedName
+	// Path is where clients find it.
+	Path string
 }
 
 // ServerStatus is what the status of an MCPServer shall say, as far as it follows from objects.
@@ -89,6 +86,10 @@ type ServerStatus struct {
 	// Conditions are Accepted, ResolvedRefs and Programmed, with the times of the object's own conditions where those have not changed.
 	Conditions []metav1.Condition
 	Endpoint   string
+	// Route is the HTTPRoute that leads to the server, empty where that could not be followed.
+	Route types.NamespacedName
+	// Written tells whether the configuration that is in force has an entry of the object, this one or an older one.
+	Written bool
 	// Changed tells whether the object's status says anything else now.
 	Changed bool
 	// Release says that the object is another gateway's and none of the rest applies: what this gateway once wrote into the status is to be taken back.
@@ -100,8 +101,10 @@ type VirtualServerStatus struct {
 	Key        types.NamespacedName
 	Conditions []metav1.Condition
 	Path       string
-	Changed    bool
-	Release    bool
+	// Shared says that the object may be other gateways' as well, whose controllers have a say in its status too.
+	Shared bool
+	// Written, Changed and Release are as in [ServerStatus].
+	Written, Changed, Release bool
 }
 
 // Reasons of a [Problem].

@@ -1,6 +1,7 @@
 package translator
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -15,8 +16,12 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/config"
 )
 
+const kindSecret = "Secret"
+
 // attached is a file that an entry refers to.
 type attached struct {
+	// field is what names it, if that is a [secretRef].
+	field string
 	// key is its name in its folder.
 	key  string
 	data []byte
@@ -26,32 +31,73 @@ type attached struct {
 
 func (a *attached) path(folder string) string { return folder + "/" + a.key }
 
-// credential finds what credentialRef names.
+// secretRef is a field of an MCPServer that names a value in a Secret of its namespace.
+type secretRef struct {
+	field     string
+	name, key string
+}
+
+// secretRefs are all such fields that are given.
+func secretRefs(server *v1alpha1.MCPServer) []secretRef {
+	var refs []secretRef
+	add := func(field string, name v1alpha1.ObjectName, key v1alpha1.DataKey) {
+		refs = append(refs, secretRef{field, string(name), cmp.Or(string(key), "token")})
+	}
+	if ref := server.Spec.CredentialRef; ref != nil {
+		add("spec.credentialRef", ref.Name, ref.Key)
+	}
+	if oauth := server.Spec.OAuth; oauth != nil {
+		if c := oauth.ClientCredentials; c != nil {
+			add("spec.oauth.clientCredentials.clientSecretRef", c.ClientSecretRef.Name, c.ClientSecretRef.Key)
+		}
+		if e := oauth.TokenExchange; e != nil {
+			add("spec.oauth.tokenExchange.clientSecretRef", e.ClientSecretRef.Name, e.ClientSecretRef.Key)
+		}
+		if ref := oauth.DiscoveryRef; ref != nil {
+			add("spec.oauth.discoveryRef", ref.Name, ref.Key)
+		}
+	}
+	if user := server.Spec.PerUser; user != nil && user.DiscoveryRef != nil {
+		add("spec.perUser.discoveryRef", user.DiscoveryRef.Name, user.DiscoveryRef.Key)
+	}
+	return refs
+}
+
+// References are the Secrets and ConfigMaps that an MCPServer refers to, which the translation of it wants to see.
+func References(server *v1alpha1.MCPServer) (secrets, configMaps []types.NamespacedName) {
+	for _, ref := range secretRefs(server) {
+		secrets = append(secrets, types.NamespacedName{Namespace: server.Namespace, Name: ref.name})
+	}
+	if ref := server.Spec.CACertificateRef; ref != nil {
+		key := types.NamespacedName{Namespace: server.Namespace, Name: string(ref.Name)}
+		if ref.Kind == kindSecret {
+			secrets = append(secrets, key)
+		} else {
+			configMaps = append(configMaps, key)
+		}
+	}
+	return secrets, configMaps
+}
+
+// secret finds what one of them names.
 //
 // The key changes with the reference and not with the content: a new token changes the Secret alone, but a server that is given another's place and credential
 // at once can never be called with the credential that belonged there before, whichever of the two objects reaches the gateway first.
-func (x *index) credential(server *v1alpha1.MCPServer) (*attached, *finding) {
-	ref := server.Spec.CredentialRef
-	if ref == nil {
-		return nil, nil
-	}
-	secret := types.NamespacedName{Namespace: server.Namespace, Name: string(ref.Name)}
-	dataKey := string(ref.Key)
-	if dataKey == "" {
-		dataKey = "token"
-	}
+func (x *index) secret(server *v1alpha1.MCPServer, ref secretRef) (*attached, *finding) {
+	secret := types.NamespacedName{Namespace: server.Namespace, Name: ref.name}
 	object := x.secrets[secret]
 	if object == nil {
-		return nil, found(v1alpha1.ReasonInvalidCredential, "The Secret %q does not exist: create it with the key %q, or correct spec.credentialRef.", secret, dataKey)
+		return nil, found(v1alpha1.ReasonInvalidCredential, "The Secret %q does not exist: create it with the key %q, or correct %s.", secret, ref.key, ref.field)
 	}
-	data, ok := object.Data[dataKey]
+	data, ok := object.Data[ref.key]
 	if !ok {
-		return nil, found(v1alpha1.ReasonInvalidCredential, "The Secret %q has no key %q: add it, or correct spec.credentialRef.key.", secret, dataKey)
+		return nil, found(v1alpha1.ReasonInvalidCredential, "The Secret %q has no key %q: add it, or correct %s.key.", secret, ref.key, ref.field)
 	}
 	return &attached{
-		key:    fmt.Sprintf("%s.%s.%s", server.Namespace, server.Name, shortDigest([]byte(secret.Name+"/"+dataKey), 4)),
+		field:  ref.field,
+		key:    fmt.Sprintf("%s.%s.%s", server.Namespace, server.Name, shortDigest([]byte(secret.Name+"/"+ref.key), 4)),
 		data:   data,
-		origin: fmt.Sprintf("the key %q of the Secret %q", dataKey, secret),
+		origin: fmt.Sprintf("the key %q of the Secret %q", ref.key, secret),
 	}, nil
 }
 
@@ -73,7 +119,7 @@ func (x *index) certificates(server *v1alpha1.MCPServer) (*attached, *finding) {
 	data, exists, has := x.data(kind, key, dataKey)
 	origin := fmt.Sprintf("the key %q of the %s %q", dataKey, kind, key)
 	switch {
-	case kind != "ConfigMap" && kind != "Secret":
+	case kind != "ConfigMap" && kind != kindSecret:
 		return nil, found(v1alpha1.ReasonInvalidCACertificate, "spec.caCertificateRef.kind is %q: it must be ConfigMap or Secret.", kind)
 	case !exists:
 		return nil, found(v1alpha1.ReasonInvalidCACertificate, "The %s %q does not exist: create it with the key %q, or correct spec.caCertificateRef.", kind, key, dataKey)
@@ -88,7 +134,7 @@ func (x *index) certificates(server *v1alpha1.MCPServer) (*attached, *finding) {
 }
 
 func (x *index) data(kind string, key types.NamespacedName, dataKey string) (data []byte, exists, has bool) {
-	if kind == "Secret" {
+	if kind == kindSecret {
 		object := x.secrets[key]
 		if object == nil {
 			return nil, false, false

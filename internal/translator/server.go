@@ -37,9 +37,10 @@ type member struct {
 
 	way *way
 	// document is the configuration file with this one entry, nil where there is none.
-	document                 []byte
-	spec                     config.ServerSpec
-	credential, certificates *attached
+	document     []byte
+	spec         config.ServerSpec
+	secrets      []*attached
+	certificates *attached
 }
 
 // way is how a server is reached by its route.
@@ -62,8 +63,13 @@ func (x *index) member(server *v1alpha1.MCPServer) *member {
 		return m
 	}
 	var f *finding
-	if m.credential, f = x.credential(server); f != nil {
-		m.unresolved = append(m.unresolved, *f)
+	for _, ref := range secretRefs(server) {
+		secret, f := x.secret(server, ref)
+		if f != nil {
+			m.unresolved = append(m.unresolved, *f)
+			continue
+		}
+		m.secrets = append(m.secrets, secret)
 	}
 	if m.certificates, f = x.certificates(server); f != nil {
 		m.unresolved = append(m.unresolved, *f)
@@ -192,7 +198,7 @@ func (m *member) finish() {
 	} else if b := w.backend; b.external != "" && w.hostname != "" && w.hostname != b.external {
 		w.notes = append(w.notes, fmt.Sprintf("The external server %q gets requests for the host %q: if it does not know that name, add a URLRewrite with its own hostname to the route.", b.external, w.hostname))
 	}
-	spec, f := entry(m.object, w, m.credential, m.certificates)
+	spec, f := entry(m.object, w, m.secrets, m.certificates)
 	if f != nil {
 		m.refuse(f)
 		return
@@ -202,7 +208,7 @@ func (m *member) finish() {
 		m.refuse(found(v1alpha1.ReasonInvalid, "%s.", err))
 		return
 	}
-	for _, f := range judge(m.object, document, m.credential, m.certificates) {
+	for _, f := range judge(m.object, document, m.secrets, m.certificates) {
 		if f.reason == v1alpha1.ReasonInvalid {
 			m.refuse(&f)
 		} else {

@@ -78,6 +78,9 @@ func clip(message string) string {
 // status is what the MCPServer shall say. inForce tells whether the configuration that the gateway reads will have the entry as it is.
 func (m *member) status(x *index, now metav1.Time, inForce bool) ServerStatus {
 	s := ServerStatus{Key: m.key}
+	if m.route != nil {
+		s.Route = keyOf(m.route)
+	}
 	old := m.object.Status.Conditions
 	accepted := m.accepted(x)
 	if was := meta.FindStatusCondition(old, accepted.kind); was != nil && m.spokenFor(*was, accepted) {

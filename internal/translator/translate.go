@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/guicassolato/mcp-gateway/internal/config"
 )
@@ -36,27 +35,26 @@ func Translate(in Input) Output {
 			out.problem(ProblemNoEndpoint, "no HTTPRoute of the Gateway %q leads to the Service %q, so that there is no endpoint: make one with the endpoint's hostname", x.gateway, in.Broker)
 		}
 	}
-	out.write(x, members)
-	inForce := func(*member) bool { return true }
-	if !out.Fits {
-		written := entriesOf(in.Written)
-		inForce = func(m *member) bool { return written[textOf(m.document)] }
-	}
+	chosen := x.choices(virtual, members)
+	out.write(x, members, chosen)
+	written := readWritten(in.Written)
 	for _, m := range members {
 		out.Bypasses = append(out.Bypasses, m.bypasses()...)
-		out.ServerStatuses = append(out.ServerStatuses, m.status(x, in.Now, inForce(m)))
+		text, has := written.servers[m.key.String()]
+		status := m.status(x, in.Now, out.Fits || text == textOf(m.document))
+		status.Written = has
+		out.ServerStatuses = append(out.ServerStatuses, status)
 	}
-	for _, c := range choices(virtual, members) {
-		if c.of(x.gateway) && len(c.refused) == 0 {
-			out.VirtualServers = append(out.VirtualServers, c.virtualServer())
-		}
-		out.VirtualServerStatuses = append(out.VirtualServerStatuses, c.status(x, in.Now))
+	for _, c := range chosen {
+		text, has := written.virtualServers[c.key.String()]
+		status := c.status(x, in.Now, out.Fits || text == textOf(c.document))
+		status.Written = has
+		out.VirtualServerStatuses = append(out.VirtualServerStatuses, status)
 	}
 	slices.SortFunc(out.ServerStatuses, func(a, b ServerStatus) int { return compareKeys(a.Key, b.Key) })
 	slices.SortFunc(out.VirtualServerStatuses, func(a, b VirtualServerStatus) int { return compareKeys(a.Key, b.Key) })
 	slices.SortFunc(out.Bypasses, comparePaths)
 	out.Bypasses = slices.Compact(out.Bypasses)
-	slices.SortFunc(out.VirtualServers, func(a, b VirtualServer) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }
 
@@ -65,7 +63,7 @@ func (o *Output) problem(reason, format string, args ...any) {
 }
 
 // write makes the file and what lies beside it.
-func (o *Output) write(x *index, members []*member) {
+func (o *Output) write(x *index, members []*member, chosen []*choice) {
 	var body bytes.Buffer
 	fmt.Fprintf(&body, "# The configuration of the Gateway %q, made of its MCPServers: what is changed here is undone.\n", x.gateway)
 	body.WriteString(listKey)
@@ -80,8 +78,8 @@ func (o *Output) write(x *index, members []*member) {
 			// Its entry names the files, but nobody is to read them.
 			continue
 		}
-		if m.credential != nil {
-			o.Credentials[m.credential.key] = config.NewSecret(string(m.credential.data))
+		for _, secret := range m.secrets {
+			o.Credentials[secret.key] = config.NewSecret(string(secret.data))
 		}
 		if m.certificates != nil {
 			o.Certificates[m.certificates.key] = m.certificates.data
@@ -90,6 +88,16 @@ func (o *Output) write(x *index, members []*member) {
 	if body.Len() == head {
 		body.Truncate(head - 1)
 		body.WriteString(" []\n")
+	}
+	for _, c := range chosen {
+		if !c.usable() {
+			continue
+		}
+		if len(o.VirtualServers) == 0 {
+			body.WriteString(virtualListKey)
+		}
+		body.Write(c.document[len(virtualListKey):])
+		o.VirtualServers = append(o.VirtualServers, VirtualServer{Name: c.key.String(), Key: c.key, Path: c.path()})
 	}
 	o.Config = body.Bytes()
 	digest := sha256.Sum256(o.Config)
@@ -149,23 +157,4 @@ func noteSharedPrefixes(members []*member) {
 			owners[prefix] = m
 		}
 	}
-}
-
-const itemMark = "\n  - "
-
-// textOf is the text of an entry by which it is compared with those that are written.
-func textOf(document []byte) string {
-	_, text, _ := strings.Cut(string(document), itemMark)
-	return strings.TrimSuffix(text, "\n")
-}
-
-// entriesOf takes a written configuration apart. No value in one has a line break.
-func entriesOf(written []byte) map[string]bool {
-	entries := map[string]bool{}
-	for i, text := range strings.Split(string(written), itemMark) {
-		if i > 0 {
-			entries[strings.TrimSuffix(text, "\n")] = true
-		}
-	}
-	return entries
 }

@@ -1,10 +1,12 @@
 package translator
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -12,7 +14,9 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/config"
 )
 
-// choice is one MCPVirtualServer on its way to a place in the gateway and a status.
+const virtualListKey = "virtualServers:\n"
+
+// choice is one MCPVirtualServer on its way to an entry and a status.
 type choice struct {
 	object *v1alpha1.MCPVirtualServer
 	key    types.NamespacedName
@@ -20,13 +24,15 @@ type choice struct {
 	gateways []string
 
 	refused, unresolved []finding
-	// servers are names in the configuration.
-	servers []string
+	// servers are names in the configuration, absent those that should be there and are not.
+	servers, absent []string
+	// document is the configuration file with this one entry, nil where there is none.
+	document []byte
 }
 
 // choices looks at the MCPVirtualServers, the oldest first. One belongs to the gateways that its servers lead to; one that names no servers chooses among those of
-// every gateway. All that is told of it is the same for all gateways, so that their controllers do not write over each other's words.
-func choices(objects []*v1alpha1.MCPVirtualServer, members []*member) []*choice {
+// every gateway. What is told of one that several gateways may have is the same for all of them, so that their controllers do not write over each other's words.
+func (x *index) choices(objects []*v1alpha1.MCPVirtualServer, members []*member) []*choice {
 	known := make(map[types.NamespacedName]*member, len(members))
 	joined := map[types.NamespacedName][]*member{}
 	for _, m := range members {
@@ -42,11 +48,17 @@ func choices(objects []*v1alpha1.MCPVirtualServer, members []*member) []*choice 
 		c := &choice{object: object, key: keyOf(object)}
 		c.collect(known, joined[c.key])
 		list[i] = c
-		c.validate()
+		document := c.judge()
+		if len(c.refused) > 0 {
+			continue // what is not in the gateway takes no path from anybody
+		}
 		if i := slices.IndexFunc(paths[c.key.Name], c.meets); i >= 0 {
 			c.refuse(v1alpha1.ReasonConflict, "The older MCPVirtualServer %q has the path %q: give this one another name.", paths[c.key.Name][i].key, c.path())
-		} else {
-			paths[c.key.Name] = append(paths[c.key.Name], c)
+			continue
+		}
+		paths[c.key.Name] = append(paths[c.key.Name], c)
+		if c.of(x.gateway) {
+			c.document = document
 		}
 	}
 	return list
@@ -56,6 +68,10 @@ func (c *choice) refuse(reason, format string, args ...any) {
 	c.refused = append(c.refused, *found(reason, format, args...))
 }
 
+// usable tells whether the virtual server can be in the configuration.
+func (c *choice) usable() bool { return c.document != nil }
+
+// path has the name alone: it is what people type, and the namespace is nothing to them.
 func (c *choice) path() string { return "/mcp/" + c.key.Name }
 
 // collect finds the servers of which the virtual server has everything.
@@ -64,6 +80,8 @@ func (c *choice) collect(known map[types.NamespacedName]*member, joined []*membe
 		c.gateways = append(c.gateways, m.gateways...)
 		if m.usable() {
 			c.servers = append(c.servers, m.key.String())
+		} else {
+			c.absent = append(c.absent, m.key.String())
 		}
 	}
 	for _, ref := range c.object.Spec.Servers {
@@ -77,7 +95,7 @@ func (c *choice) collect(known map[types.NamespacedName]*member, joined []*membe
 	for _, m := range joined {
 		take(m)
 	}
-	c.gateways, c.servers = sortedSet(c.gateways), sortedSet(c.servers)
+	c.gateways, c.servers, c.absent = sortedSet(c.gateways), sortedSet(c.servers), sortedSet(c.absent)
 }
 
 // of tells whether the virtual server is one of the gateway.
@@ -85,47 +103,79 @@ func (c *choice) of(gateway types.NamespacedName) bool {
 	return len(c.gateways) == 0 || slices.Contains(c.gateways, gateway.String())
 }
 
+// shared tells whether it may be several gateways'.
+func (c *choice) shared() bool { return len(c.gateways) != 1 }
+
 // meets tells whether both may be at one gateway.
 func (c *choice) meets(other *choice) bool {
 	return len(c.gateways) == 0 || len(other.gateways) == 0 || slices.ContainsFunc(c.gateways, func(g string) bool { return slices.Contains(other.gateways, g) })
 }
 
-// validate judges what the API server would have refused already, as one of another release might not.
-func (c *choice) validate() {
-	if problems := check(config.ServerSpec{Name: c.key.Name, URL: "http://s"}, nil); len(problems) > 0 || strings.Contains(c.key.Name, "/") {
-		c.refuse(v1alpha1.ReasonInvalid, "metadata.name must be a DNS label: lower-case letters, digits and inner hyphens, at most 63.")
-	}
-	lists := []struct {
-		field string
-		globs []v1alpha1.Glob
-	}{{"tools", c.object.Spec.Tools}, {"prompts", c.object.Spec.Prompts}, {"resources", c.object.Spec.Resources}}
-	for _, list := range lists {
-		for _, glob := range list.globs {
-			if star := strings.IndexByte(string(glob), '*'); glob == "" || star >= 0 && (star != 0 && star != len(glob)-1 || strings.Count(string(glob), "*") > 1) {
-				c.refuse(v1alpha1.ReasonInvalid, "spec.%s has %q: a pattern is a name, with one * at its beginning or its end, or without.", list.field, glob)
-			}
-		}
-	}
-}
-
-func (c *choice) virtualServer() VirtualServer {
-	return VirtualServer{
-		Name: c.key.Name, Key: c.key, Description: c.object.Spec.Description,
+// judge makes the entry and has the file mode itself judge it, since a file with one that it refuses would be refused whole.
+func (c *choice) judge() (document []byte) {
+	spec := config.VirtualServerSpec{
+		Name: c.key.String(), Description: c.object.Spec.Description,
 		Tools: texts(c.object.Spec.Tools), Prompts: texts(c.object.Spec.Prompts), Resources: texts(c.object.Spec.Resources),
 		Servers: c.servers,
 	}
-}
-
-func texts(globs []v1alpha1.Glob) []string {
-	list := make([]string, len(globs))
-	for i, g := range globs {
-		list[i] = string(g)
+	around := config.File{VirtualServers: []config.VirtualServerSpec{spec}}
+	for _, name := range c.servers {
+		around.Servers = append(around.Servers, config.ServerSpec{Name: name, URL: "http://s"})
 	}
-	return sortedSet(list)
+	whole, err := encode(around)
+	if err == nil {
+		document, err = encode(struct {
+			VirtualServers []config.VirtualServerSpec `yaml:"virtualServers"`
+		}{around.VirtualServers})
+	}
+	if err != nil {
+		c.refuse(v1alpha1.ReasonInvalid, "%s.", err)
+		return nil
+	}
+	for _, problem := range checkDocument(whole, nil) {
+		field := strings.TrimPrefix(problem.Field, "virtualServers[0].")
+		message, _, _ := strings.Cut(problem.Message, " on line ")
+		if field == "name" {
+			message = "must be a DNS label: lower-case letters, digits and inner hyphens, at most 63"
+		}
+		c.refuse(v1alpha1.ReasonInvalid, "%s: %s.", virtualSourceOf(field), message)
+	}
+	return document
 }
 
-func (c *choice) status(x *index, now metav1.Time) VirtualServerStatus {
-	s := VirtualServerStatus{Key: c.key}
+// virtualSourceOf tells where the value of an entry's field comes from.
+func virtualSourceOf(field string) string {
+	switch field {
+	case "name":
+		return "metadata.name"
+	case "servers":
+		return "spec.servers, with the MCPServers that name this one in spec.virtualServers,"
+	}
+	return "spec." + field
+}
+
+// encode writes a file as package config reads it.
+func encode(file any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := yaml.NewEncoder(&b)
+	encoder.SetIndent(2)
+	if err := encoder.Encode(file); err != nil {
+		return nil, fmt.Errorf("cannot be written as YAML: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// texts are in the author's order, so that a problem's index is the author's too.
+func texts(globs []v1alpha1.Glob) []string {
+	var list []string
+	for _, g := range globs {
+		list = appendOnce(list, string(g))
+	}
+	return list
+}
+
+func (c *choice) status(x *index, now metav1.Time, inForce bool) VirtualServerStatus {
+	s := VirtualServerStatus{Key: c.key, Shared: c.shared()}
 	if !c.of(x.gateway) {
 		s.Release = true
 		return s
@@ -141,15 +191,20 @@ func (c *choice) status(x *index, now metav1.Time) VirtualServerStatus {
 		resolved = noFor(resolved.kind, c.unresolved)
 	}
 	var changed bool
-	s.Conditions, changed = conditions(c.object.Status.Conditions, c.object.Generation, now, accepted, resolved, c.programmed())
+	s.Conditions, changed = conditions(c.object.Status.Conditions, c.object.Generation, now, accepted, resolved, c.programmed(x, inForce))
 	s.Changed = changed || s.Path != c.object.Status.Path
 	return s
 }
 
-func (c *choice) programmed() verdict {
-	if len(c.refused) > 0 {
-		return no(v1alpha1.ConditionProgrammed, v1alpha1.ReasonNotUsable, "Not in the gateway: see Accepted.")
+func (c *choice) programmed(x *index, inForce bool) verdict {
+	const kind = v1alpha1.ConditionProgrammed
+	switch {
+	case !c.usable():
+		return no(kind, v1alpha1.ReasonNotUsable, "Not in the gateway: see Accepted.")
+	case !inForce:
+		return no(kind, v1alpha1.ReasonTooLarge, tooLarge(x.gateway.String()))
+	case len(c.absent) > 0 && !c.shared():
+		return yes(kind, fmt.Sprintf("The gateway's configuration has the virtual server, without %s: see the conditions of those MCPServers.", quoted(c.absent, ", ")))
 	}
-	// The file format has no virtual servers: that one of them is in the configuration would not be true.
-	return pending(v1alpha1.ConditionProgrammed, "This release of the gateway does not serve virtual servers.")
+	return yes(kind, "The gateway's configuration has the virtual server.")
 }
