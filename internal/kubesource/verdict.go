@@ -19,7 +19,7 @@ const (
 	maxConflicts = 5
 )
 
-// verdict is the gateway's part of an MCPServer's status.
+// verdict is the gateway's part of a status.
 type verdict struct {
 	ready                     metav1.Condition
 	tools, prompts, resources *int32
@@ -42,31 +42,85 @@ func conflicts(snap *catalog.Snapshot) map[string][]string {
 	return out
 }
 
-// judge tells what an MCPServer's status shall say. There is no answer as long as nothing is known that was not told before.
-func judge(object *v1alpha1.MCPServer, s *catalog.Server, taken []string, now metav1.Time) (v verdict, known bool) {
-	old := &object.Status
-	v = verdict{tools: old.DiscoveredTools, prompts: old.DiscoveredPrompts, resources: old.DiscoveredResources, revisions: old.ProtocolRevisions}
+// told is what the status of an object says already.
+type told struct {
+	conditions                []metav1.Condition
+	tools, prompts, resources *int32
+	revisions                 []string
+}
+
+func statusOf(object any) told {
+	switch o := object.(type) {
+	case *v1alpha1.MCPServer:
+		s := &o.Status
+		return told{s.Conditions, s.DiscoveredTools, s.DiscoveredPrompts, s.DiscoveredResources, s.ProtocolRevisions}
+	case *v1alpha1.MCPVirtualServer:
+		s := &o.Status
+		return told{s.Conditions, s.DiscoveredTools, s.DiscoveredPrompts, s.DiscoveredResources, nil}
+	}
+	return told{}
+}
+
+// judgeServer tells what an MCPServer's status shall say; nil is nothing, since the server is not in the configuration. There is no answer as long as nothing is
+// known that was not told before.
+func judgeServer(object *v1alpha1.MCPServer, snap *catalog.Snapshot, taken map[string][]string, now metav1.Time) (v *verdict, known bool) {
+	s := snap.Server(object.Namespace + "/" + object.Name)
+	if s == nil {
+		return nil, true
+	}
+	old := statusOf(object)
+	v = &verdict{tools: old.tools, prompts: old.prompts, resources: old.resources, revisions: old.revisions}
 	if l := s.State.Listing; l != nil {
 		v.tools, v.prompts = count(len(l.Items[catalog.Tool])), count(len(l.Items[catalog.Prompt]))
 		v.resources = count(len(l.Items[catalog.Resource]) + len(l.Items[catalog.Template]))
 		v.revisions = []string{l.Revision}
 	}
-	v.ready = ready(s, taken)
-	was := meta.FindStatusCondition(old.Conditions, v1alpha1.ConditionReady)
+	v.ready = ready(object, s, taken[s.Name])
+	was := meta.FindStatusCondition(old.conditions, v1alpha1.ConditionReady)
 	if v.ready.Status == metav1.ConditionUnknown && was != nil && was.Reason != v1alpha1.ReasonPending && was.Reason != v1alpha1.ReasonNotUsable && was.Reason != v1alpha1.ReasonDisabled {
 		// A gateway that has just started knows less than the one before it told.
-		return verdict{}, false
+		return nil, false
 	}
-	v.ready.ObservedGeneration = object.Generation
-	if programmed := meta.FindStatusCondition(old.Conditions, v1alpha1.ConditionProgrammed); programmed != nil {
+	v.date(object.Generation, old.conditions, now)
+	return v, true
+}
+
+// judgeVirtual tells what an MCPVirtualServer's status shall say, as judgeServer does.
+func judgeVirtual(object *v1alpha1.MCPVirtualServer, snap *catalog.Snapshot, now metav1.Time) (v *verdict, known bool) {
+	view := snap.VirtualServer(object.Namespace + "/" + object.Name)
+	if view == nil {
+		return nil, true
+	}
+	old := statusOf(object)
+	tools, prompts, resources := view.Len(catalog.Tool), view.Len(catalog.Prompt), view.Len(catalog.Resource)+view.Len(catalog.Template)
+	v = &verdict{tools: count(tools), prompts: count(prompts), resources: count(resources)}
+	if fewer(v.tools, old.tools) || fewer(v.prompts, old.prompts) || fewer(v.resources, old.resources) {
+		if slices.ContainsFunc(snap.Servers(), func(s *catalog.Server) bool { return s.State.Health == catalog.HealthConnecting }) {
+			// As above: what is missing may be a server's that has not been asked yet.
+			return nil, false
+		}
+	}
+	v.ready = metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady, Message: "The gateway serves it."}
+	if tools+prompts+resources == 0 {
+		v.ready.Message = "The gateway serves it. Nothing that it chooses is there: compare its lists with the names in /status of the broker, and look at the conditions of its MCPServers."
+	}
+	v.date(object.Generation, old.conditions, now)
+	return v, true
+}
+
+func fewer(now, before *int32) bool { return before != nil && *now < *before }
+
+// date gives the condition its generation and its time.
+func (v *verdict) date(generation int64, old []metav1.Condition, now metav1.Time) {
+	v.ready.ObservedGeneration = generation
+	if programmed := meta.FindStatusCondition(old, v1alpha1.ConditionProgrammed); programmed != nil {
 		// Of a newer one the gateway may not have heard yet.
 		v.ready.ObservedGeneration = programmed.ObservedGeneration
 	}
 	v.ready.LastTransitionTime = now
-	if was != nil && was.Status == v.ready.Status {
+	if was := meta.FindStatusCondition(old, v.ready.Type); was != nil && was.Status == v.ready.Status {
 		v.ready.LastTransitionTime = was.LastTransitionTime
 	}
-	return v, true
 }
 
 func count(n int) *int32 {
@@ -74,13 +128,13 @@ func count(n int) *int32 {
 	return &c
 }
 
-func ready(s *catalog.Server, taken []string) metav1.Condition {
+func ready(object *v1alpha1.MCPServer, s *catalog.Server, taken []string) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
 	switch s.State.Health {
 	case catalog.HealthDisabled:
 		c.Reason, c.Message = v1alpha1.ReasonDisabled, "Out of use: set spec.enabled to true to have the server in the gateway."
 	case catalog.HealthFailing:
-		c.Reason, c.Message = reasonOf(s.State.Cause), explain(s.State)
+		c.Reason, c.Message = reasonOf(s.State.Cause), explain(object, s.State)
 	case catalog.HealthReady:
 		switch {
 		case !s.Programmed:
@@ -110,13 +164,13 @@ func reasonOf(cause catalog.Cause) string {
 	return v1alpha1.ReasonProtocolError
 }
 
-func explain(st catalog.State) string {
+func explain(object *v1alpha1.MCPServer, st catalog.State) string {
 	var remedy string
 	switch st.Cause {
 	case catalog.CauseUnreachable:
 		remedy = "Check that its pods run and that its Service and HTTPRoute lead to them."
 	case catalog.CauseUnauthorized:
-		remedy = "Check the Secret that spec.credentialRef names."
+		remedy = credentialRemedy(&object.Spec)
 	case catalog.CauseProtocol:
 		remedy = "Check that spec.path and the HTTPRoute lead to an MCP endpoint."
 	}
@@ -125,6 +179,24 @@ func explain(st catalog.State) string {
 		text += " Its tools stay listed, and calls of them fail."
 	}
 	return strings.TrimSpace(text)
+}
+
+func credentialRemedy(spec *v1alpha1.MCPServerSpec) string {
+	switch {
+	case spec.CredentialRef != nil:
+		return "Check the Secret that spec.credentialRef names."
+	case spec.OAuth != nil && spec.OAuth.DiscoveryRef != nil:
+		return "Check the Secret that spec.oauth.discoveryRef names: its lists are read with it."
+	case spec.OAuth != nil && spec.OAuth.ClientToken:
+		return "Give spec.oauth.discoveryRef a token that its lists can be read with."
+	case spec.OAuth != nil:
+		return "Check spec.oauth: the authorization server, the client and its Secret, and what the server wants of a token."
+	case spec.PerUser != nil && spec.PerUser.DiscoveryRef != nil:
+		return "Check the Secret that spec.perUser.discoveryRef names: its lists are read with it."
+	case spec.PerUser != nil:
+		return "Give spec.perUser.discoveryRef a credential that its lists can be read with."
+	}
+	return "Give it a credential, by spec.credentialRef, spec.oauth or spec.perUser."
 }
 
 func conflictMessage(taken []string) string {
@@ -147,12 +219,11 @@ func clip(message string) string {
 	return message[:cut] + "…"
 }
 
-// told tells whether an object's status says all of this already.
-func (v *verdict) told(object *v1alpha1.MCPServer) bool {
-	s := &object.Status
-	was := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
-	return was != nil && *was == v.ready && same(s.DiscoveredTools, v.tools) && same(s.DiscoveredPrompts, v.prompts) &&
-		same(s.DiscoveredResources, v.resources) && slices.Equal(s.ProtocolRevisions, v.revisions)
+// told tells whether a status says all of this already.
+func (v *verdict) told(s told) bool {
+	was := meta.FindStatusCondition(s.conditions, v1alpha1.ConditionReady)
+	return was != nil && *was == v.ready && same(s.tools, v.tools) && same(s.prompts, v.prompts) && same(s.resources, v.resources) &&
+		slices.Equal(s.revisions, v.revisions)
 }
 
 func same(a, b *int32) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
