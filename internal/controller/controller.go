@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -59,8 +61,21 @@ func newManager(o *Options, logger logr.Logger) (manager.Manager, error) {
 	if config.QPS == 0 {
 		config.QPS = -1 // the API server's own fairness limits us; what is written at once is bounded by parallel
 	}
+	httpClient, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("the API server %q: %w", config.Host, err)
+	}
+	mapper, err := apiutil.NewDynamicRESTMapper(config, httpClient)
+	if err != nil {
+		return nil, fmt.Errorf("the API server %q: %w", config.Host, err)
+	}
+	kinds, err := findKinds(mapper, o)
+	if err != nil {
+		return nil, err
+	}
 	m, err := manager.New(config, manager.Options{
 		Scheme: scheme, Logger: logger, Cache: cacheOptions(o),
+		MapperProvider:         func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapper, nil },
 		Metrics:                metricsserver.Options{BindAddress: orOff(o.MetricsAddress)},
 		HealthProbeBindAddress: orOff(o.HealthAddress),
 		LeaderElection:         o.LeaderElection, LeaderElectionID: LeaseName, LeaderElectionNamespace: o.LeaseNamespace,
@@ -73,17 +88,16 @@ func newManager(o *Options, logger logr.Logger) (manager.Manager, error) {
 	if err := addHealth(m); err != nil {
 		return nil, err
 	}
-	kinds, err := findKinds(m.GetRESTMapper(), o)
-	if err != nil {
-		return nil, err
-	}
 	metrics, err := newMetrics()
 	if err != nil {
 		return nil, err
 	}
 	var reconcilers []*reconciler
 	for _, g := range o.Gateways {
-		r := newReconciler(g, o, m, kinds, metrics)
+		r, err := newReconciler(g, o, m, kinds, metrics)
+		if err != nil {
+			return nil, fmt.Errorf("the controller of the Gateway %q: %w", g, err)
+		}
 		// Tests run several controllers in one process.
 		unchecked := true
 		r.controller, err = ctrl.New("gateway", m, ctrl.Options{
@@ -98,7 +112,7 @@ func newManager(o *Options, logger logr.Logger) (manager.Manager, error) {
 		}
 		reconcilers = append(reconcilers, r)
 	}
-	return m, m.Add(&laterKinds{kinds: kinds, mapper: m.GetRESTMapper(), cache: m.GetCache(), reconcilers: reconcilers, logger: o.Logger})
+	return m, m.Add(&laterKinds{kinds: kinds, mapper: mapper, cache: m.GetCache(), reconcilers: reconcilers, logger: o.Logger})
 }
 
 // retries are soon after a failure and then slower, as long as it lasts.
@@ -127,18 +141,27 @@ func addHealth(m manager.Manager) error {
 
 // cacheOptions keep in memory what is needed: of Secrets and ConfigMaps nothing but names and versions.
 func cacheOptions(o *Options) cache.Options {
-	c := cache.Options{
-		DefaultTransform: slim,
+	// Helm keeps each release in a Secret. They are the largest and no credentials.
+	secrets := cache.ByObject{Field: fields.OneTermNotEqualSelector("type", "helm.sh/release.v1")}
+	if len(o.Namespaces) == 0 {
+		return cache.Options{DefaultTransform: slim, ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: secrets}}
+	}
+	// The Gateway's namespace has routes and Services for all, but no Secret that is anybody's credential here.
+	servers, outputs := namespaces(o.Namespaces), namespaces(append(o.outputs(), o.Namespaces...))
+	secrets.Namespaces = outputs
+	return cache.Options{
+		DefaultTransform: slim, DefaultNamespaces: namespaces(o.watched()),
 		ByObject: map[client.Object]cache.ByObject{
-			// Helm keeps each release in a Secret. They are the largest and no credentials.
-			&corev1.Secret{}: {Field: fields.OneTermNotEqualSelector("type", "helm.sh/release.v1")},
+			&corev1.Secret{}: secrets, &corev1.ConfigMap{}: {Namespaces: outputs},
+			&v1alpha1.MCPServer{}: {Namespaces: servers}, &v1alpha1.MCPVirtualServer{}: {Namespaces: servers},
 		},
 	}
-	if namespaces := o.watched(); len(namespaces) > 0 {
-		c.DefaultNamespaces = map[string]cache.Config{}
-		for _, namespace := range namespaces {
-			c.DefaultNamespaces[namespace] = cache.Config{}
-		}
+}
+
+func namespaces(names []string) map[string]cache.Config {
+	m := make(map[string]cache.Config, len(names))
+	for _, name := range names {
+		m[name] = cache.Config{}
 	}
-	return c
+	return m
 }

@@ -28,12 +28,8 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/k8stest"
 )
 
-const (
-	// prompt is how soon a change must be live.
-	prompt = 2 * time.Second
-	// patience is for what takes as long as the machine is busy.
-	patience = 60 * time.Second
-)
+// patience is for what takes as long as the machine is busy. How soon a change is live on one that is not, TestScale tells.
+const patience = 2 * time.Minute
 
 // place is one gateway with the namespaces that belong to it.
 type place struct {

@@ -3,6 +3,7 @@ package controller_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -38,53 +39,80 @@ spec:
     schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 `
 
+func testWiring() *controller.Istio {
+	return &controller.Istio{Service: "mcp-gateway", RouterPort: 50051, BrokerPort: 8080}
+}
+
+// installIstio makes the kind known to the cluster, until the test ends and its controllers with it.
+func (p *place) installIstio(t *testing.T) {
+	t.Helper()
+	crd := &unstructured.Unstructured{}
+	require.NoError(t, yaml.Unmarshal([]byte(envoyFilters), crd))
+	last := ""
+	await(t, patience, func() string { return "the kind of before to be gone: " + last }, func() bool {
+		err := p.Create(t.Context(), crd.DeepCopy())
+		last = fmt.Sprint(err)
+		return err == nil
+	})
+	t.Cleanup(func() { assert.NoError(t, p.Delete(context.WithoutCancel(t.Context()), crd)) })
+}
+
+func newFilter(namespace, name string) *unstructured.Unstructured {
+	filter := &unstructured.Unstructured{}
+	filter.SetAPIVersion("networking.istio.io/v1alpha3")
+	filter.SetKind("EnvoyFilter")
+	filter.SetNamespace(namespace)
+	filter.SetName(name)
+	return filter
+}
+
 // testIstio is about the EnvoyFilters of a gateway. What they mean to Envoy is the matter of e2e/cluster/istio.
 func testIstio(t *testing.T, cluster *k8stest.Cluster) {
 	p := newPlace(t, cluster, "istio")
 	r := p.start(cluster.Config, func(o *controller.Options) {
-		o.Istio = &controller.Istio{Service: "mcp-gateway", RouterPort: 50051, BrokerPort: 8080}
+		o.Istio = testWiring()
 	})
 	p.awaitConfig(patience, "servers: []")
-	crd := &unstructured.Unstructured{}
-	require.NoError(t, yaml.Unmarshal([]byte(envoyFilters), crd))
-	p.create(crd)
-	t.Cleanup(func() { assert.NoError(t, p.Delete(context.WithoutCancel(t.Context()), crd)) })
+	p.installIstio(t)
 
 	// Istio may be installed later than we are.
 	p.awaitFilter(patience, "mcp-mcp-endpoint", `"configPatches":[]`)
-	p.awaitFilter(prompt, "mcp-mcp-servers", `"configPatches":[]`)
+	p.awaitFilter(patience, "mcp-mcp-servers", `"configPatches":[]`)
+	owners := p.filter("mcp-mcp-servers").GetOwnerReferences()
+	require.Len(t, owners, 1)
+	assert.Equal(t, []string{"Namespace", p.gateway.Output}, []string{owners[0].Kind, owners[0].Name}, "nobody else deletes them when the broker is uninstalled")
 
 	p.register("weather")
-	p.awaitFilter(prompt, "mcp-mcp-servers", `"domainName":"*"`, "mcp-gateway-closed")
+	p.awaitFilter(patience, "mcp-mcp-servers", `"domainName":"*"`, "mcp-gateway-closed")
 	objects := p.service("calc")
 	objects[1].(*gatewayv1.HTTPRoute).Spec.Hostnames = []gatewayv1.Hostname{"calc.example.com"}
 	p.create(objects...)
 	p.create(p.server("calc", "calc", "calc_"))
-	p.awaitFilter(prompt, "mcp-mcp-servers", `"domainName":"calc.example.com"`)
+	p.awaitFilter(patience, "mcp-mcp-servers", `"domainName":"calc.example.com"`)
 
 	route := p.service("mcp-gateway")[1].(*gatewayv1.HTTPRoute)
 	route.Namespace, route.Spec.Hostnames = p.gateway.Output, []gatewayv1.Hostname{"mcp.example.com"}
 	p.create(route)
-	p.awaitFilter(prompt, "mcp-mcp-endpoint", `"domainName":"mcp.example.com"`, "outbound|50051||mcp-gateway.istio-broker.svc.cluster.local", `"priority":1000000`, `"name":"mcp"`)
+	p.awaitFilter(patience, "mcp-mcp-endpoint", `"domainName":"mcp.example.com"`, "outbound|50051||mcp-gateway.istio-broker.svc.cluster.local", `"priority":1000000`, `"name":"mcp"`)
 
 	// What somebody else changes is undone, and where nothing is changed nothing is written.
 	filter := p.filter("mcp-mcp-servers")
 	require.NoError(t, unstructured.SetNestedSlice(filter.Object, nil, "spec", "configPatches"))
 	require.NoError(t, p.Update(t.Context(), filter))
-	p.awaitFilter(prompt, "mcp-mcp-servers", "calc.example.com")
+	p.awaitFilter(patience, "mcp-mcp-servers", "calc.example.com")
 	require.NoError(t, p.Delete(t.Context(), p.filter("mcp-mcp-endpoint")))
-	p.awaitFilter(prompt, "mcp-mcp-endpoint", "mcp.example.com")
+	p.awaitFilter(patience, "mcp-mcp-endpoint", "mcp.example.com")
 	p.idle(r)
 	r.reset()
 	edit(p, &v1alpha1.MCPServer{ObjectMeta: metav1.ObjectMeta{Namespace: p.team, Name: "calc"}}, func(s *v1alpha1.MCPServer) { s.Spec.ToolPrefix = "c_" })
-	p.awaitConfig(prompt, "toolPrefix: c_")
+	p.awaitConfig(patience, "toolPrefix: c_")
 	p.idle(r)
 	assert.Zero(t, r.all()["PATCH envoyfilters"], "%v", r.all())
 	r.Stop(t)
 
 	// Nor is anything written by the one that comes next.
 	next := p.start(cluster.Config, func(o *controller.Options) {
-		o.Istio = &controller.Istio{Service: "mcp-gateway", RouterPort: 50051, BrokerPort: 8080}
+		o.Istio = testWiring()
 	})
 	p.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: p.team, Name: "unrelated"}})
 	edit(p, &v1alpha1.MCPServer{ObjectMeta: metav1.ObjectMeta{Namespace: p.team, Name: "calc"}}, func(s *v1alpha1.MCPServer) { s.Spec.ToolPrefix = "calc_" })
@@ -93,17 +121,15 @@ func testIstio(t *testing.T, cluster *k8stest.Cluster) {
 	assert.Zero(t, next.all()["PATCH envoyfilters"], "%v", next.all())
 
 	require.NoError(t, p.Delete(t.Context(), route))
-	p.awaitFilter(prompt, "mcp-mcp-endpoint", `"configPatches":[]`)
-	p.awaitFilter(prompt, "mcp-mcp-servers", "calc.example.com")
+	p.awaitFilter(patience, "mcp-mcp-endpoint", `"configPatches":[]`)
+	p.awaitFilter(patience, "mcp-mcp-servers", "calc.example.com")
 	next.Stop(t) // before the kind goes away
 }
 
 // filter is an EnvoyFilter in the Gateway's namespace, nil if there is none.
 func (p *place) filter(name string) *unstructured.Unstructured {
 	p.t.Helper()
-	filter := &unstructured.Unstructured{}
-	filter.SetAPIVersion("networking.istio.io/v1alpha3")
-	filter.SetKind("EnvoyFilter")
+	filter := newFilter(p.gateway.Namespace, name)
 	err := p.Get(p.t.Context(), types.NamespacedName{Namespace: p.gateway.Namespace, Name: name}, filter)
 	if apierrors.IsNotFound(err) || err != nil && strings.Contains(err.Error(), "no matches for kind") {
 		return nil

@@ -28,9 +28,6 @@ type kinds struct {
 	// serviceEntry is empty where there is no such kind.
 	serviceEntry   schema.GroupVersionKind
 	referenceGrant bool
-	envoyFilter    bool
-	// istio says that EnvoyFilters are of any use.
-	istio bool
 }
 
 // findKinds asks the API server which kinds it has. Without those that everything rests on it fails.
@@ -53,13 +50,13 @@ func findKinds(mapper meta.RESTMapper, o *Options) (*kinds, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	k := &kinds{namespaces: len(o.Namespaces) == 0, istio: o.Istio != nil}
+	k := &kinds{namespaces: len(o.Namespaces) == 0}
 	_, err := k.look(mapper)
 	return k, err
 }
 
 // found are kinds that have just turned up.
-type found struct{ serviceEntry, referenceGrant, envoyFilter bool }
+type found struct{ serviceEntry, referenceGrant bool }
 
 // look looks for what was not there the last time.
 func (k *kinds) look(mapper meta.RESTMapper) (found, error) {
@@ -85,15 +82,6 @@ func (k *kinds) look(mapper meta.RESTMapper) (found, error) {
 			errs = append(errs, err)
 		}
 	}
-	if k.istio && !k.envoyFilter {
-		_, err := mapper.RESTMapping(envoyFilterKind().GroupKind(), envoyFilterKind().Version)
-		switch {
-		case err == nil:
-			k.envoyFilter, now.envoyFilter = true, true
-		case !meta.IsNoMatchError(err):
-			errs = append(errs, err)
-		}
-	}
 	return now, errors.Join(errs...)
 }
 
@@ -103,18 +91,11 @@ func (k *kinds) optional() (serviceEntry schema.GroupVersionKind, referenceGrant
 	return k.serviceEntry, k.referenceGrant
 }
 
-// envoyFilters tells whether EnvoyFilters are written.
-func (k *kinds) envoyFilters() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.envoyFilter
-}
-
 // complete tells whether there is nothing left to look for.
 func (k *kinds) complete() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return !k.serviceEntry.Empty() && k.referenceGrant && (k.envoyFilter || !k.istio)
+	return !k.serviceEntry.Empty() && k.referenceGrant
 }
 
 // laterKinds watches kinds that are installed while the controller runs, such as Istio's.

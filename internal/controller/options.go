@@ -100,14 +100,23 @@ func (o *Options) Check() error {
 	return errors.Join(errs...)
 }
 
+// outputs are the namespaces of the gateways' brokers.
+func (o *Options) outputs() []string {
+	var all []string
+	for _, g := range o.Gateways {
+		all = append(all, g.Output)
+	}
+	return all
+}
+
 // watched are the namespaces that the controller looks into; none means all.
 func (o *Options) watched() []string {
 	if len(o.Namespaces) == 0 {
 		return nil
 	}
-	all := slices.Clone(o.Namespaces)
+	all := append(o.outputs(), o.Namespaces...)
 	for _, g := range o.Gateways {
-		all = append(all, g.Namespace, g.Output)
+		all = append(all, g.Namespace)
 	}
 	slices.Sort(all)
 	return slices.Compact(all)

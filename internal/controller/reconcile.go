@@ -47,20 +47,26 @@ type reconciler struct {
 	contents *contents
 	statuses *statuses
 	problems []translator.Problem // of the last translation
-	wiring   map[string]wired     // EnvoyFilters by name
+	wiring   *wiring
+	affected affected
 	warned   string               // the last one
 	held     map[string]time.Time // since when something is kept back, by key of the verdict
 }
 
-func newReconciler(g Gateway, o *Options, m manager.Manager, k *kinds, metrics *metrics) *reconciler {
+func newReconciler(g Gateway, o *Options, m manager.Manager, k *kinds, metrics *metrics) (*reconciler, error) {
 	logger := o.Logger.With("gateway", g.String())
 	r := &reconciler{
 		gateway: g, options: o, manager: fieldManager(g), logger: logger, kinds: k, metrics: metrics,
 		cached: m.GetCache(), client: m.GetClient(), events: m.GetEventRecorder(managerName),
-		contents: newContents(m.GetCache(), m.GetAPIReader(), logger), wiring: map[string]wired{},
+		contents: newContents(m.GetCache(), m.GetAPIReader(), logger),
 	}
 	r.statuses = &statuses{client: r.client, manager: r.manager, metrics: metrics, recent: map[string]client.Object{}}
-	return r
+	var err error
+	if r.wiring, err = newWiring(g, o, m, logger); err != nil {
+		return nil, err
+	}
+	r.wiring.watch = r.watchFilters
+	return r, nil
 }
 
 // fieldManager is a name for each gateway, so that its controller takes back what it wrote itself and nothing that another gateway's did.
@@ -79,6 +85,9 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if wait := r.burst.wait(); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
+	if !r.wiring.decided.Load() {
+		return reconcile.Result{RequeueAfter: quiet}, nil
+	}
 	w, err := r.look(ctx)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -88,7 +97,7 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	took := time.Since(began)
 	r.metrics.translations.WithLabelValues(r.gateway.String()).Observe(took.Seconds())
 	r.report(ctx, w, &out)
-	wiring := r.wire(ctx, &out)
+	wiring := r.wire(ctx, w, &out)
 	if err := r.publish(ctx, w, &out); err != nil {
 		// Statuses that tell of a configuration that is not there would be no truth. Of the wiring they tell nothing.
 		err = errors.Join(err, wiring)
@@ -101,7 +110,9 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	written, err := r.statuses.write(ctx, list)
 	for _, v := range written {
 		r.announce(v)
+		r.announceToRoute(w, v)
 	}
+	err = errors.Join(err, r.tellGateway(ctx, w, &out))
 	r.metrics.count(r.gateway.String(), list)
 	r.logger.DebugContext(ctx, "translated", "servers", len(w.MCPServers), "configured", len(out.Servers), "statuses", len(written), "took", took)
 	return reconcile.Result{RequeueAfter: wait}, errors.Join(err, wiring)

@@ -3,7 +3,6 @@ package controller
 import (
 	"bytes"
 	"context"
-	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -79,7 +78,7 @@ func (r *reconciler) watchAll(c cache.Cache) error {
 		}
 	}
 	entry, grant := r.kinds.optional()
-	return r.watchOptional(c, found{serviceEntry: !entry.Empty(), referenceGrant: grant, envoyFilter: r.kinds.envoyFilters()})
+	return r.watchOptional(c, found{serviceEntry: !entry.Empty(), referenceGrant: grant})
 }
 
 func (r *reconciler) watchOptional(c cache.Cache, now found) error {
@@ -88,20 +87,6 @@ func (r *reconciler) watchOptional(c cache.Cache, now found) error {
 		kind, _ := r.kinds.optional()
 		entry.SetGroupVersionKind(kind)
 		if err := r.watch(c, entry, predicate.Funcs{}); err != nil {
-			return err
-		}
-	}
-	if now.envoyFilter {
-		filter := &unstructured.Unstructured{}
-		filter.SetGroupVersionKind(envoyFilterKind())
-		// What somebody else does to ours is undone.
-		ours := predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetNamespace() == r.gateway.Namespace })
-		// Where there are none yet, nothing else would make the first ones.
-		now := source.Func(func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-			q.Add(reconcile.Request{NamespacedName: r.gateway.key()})
-			return nil
-		})
-		if err := errors.Join(r.watch(c, filter, ours), r.controller.Watch(now)); err != nil {
 			return err
 		}
 	}

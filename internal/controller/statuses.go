@@ -22,8 +22,10 @@ import (
 
 // verdict is the status that an object shall have, as far as it is ours to tell.
 type verdict struct {
-	object     client.Object
-	kind       string
+	object client.Object
+	kind   string
+	// route is an MCPServer's, empty where that could not be followed.
+	route      types.NamespacedName
 	conditions []metav1.Condition
 	// field is the name of the one field beside the conditions, value what it says.
 	field, value string
@@ -56,8 +58,8 @@ func (r *reconciler) verdicts(w *world, out *translator.Output) []*verdict {
 			object: object, kind: v1alpha1.KindMCPServer, conditions: s.Conditions, old: object.Status.Conditions,
 			field: "endpoint", value: s.Endpoint, changed: s.Changed, release: s.Release,
 		}
-		v.foreign = w.foreign(object)
-		v.addReady(r.manager, bytes.Contains(w.Written, fmt.Appendf(nil, "  - name: %s\n", s.Key)))
+		v.foreign, v.route = w.foreign(object), s.Route
+		v.addReady(r.manager, s.Written)
 		list = append(list, v)
 	}
 	virtual := byKey(w.MCPVirtualServers)
@@ -68,8 +70,8 @@ func (r *reconciler) verdicts(w *world, out *translator.Output) []*verdict {
 			object: object, kind: v1alpha1.KindMCPVirtualServer, conditions: s.Conditions, old: object.Status.Conditions,
 			field: "path", value: s.Path, changed: s.Changed, release: s.Release,
 		}
-		v.addReady(r.manager, false)
-		if len(object.Spec.Servers) == 0 && spokenFor(object, r.manager) {
+		v.addReady(r.manager, s.Written)
+		if s.Shared && spokenFor(object, r.manager) {
 			v.changed = false
 		}
 		list = append(list, v)

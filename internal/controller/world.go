@@ -134,15 +134,12 @@ func (r *reconciler) wanted(w *world) map[ref]bool {
 		if len(w.Watched) > 0 && !slices.Contains(w.Watched, server.Namespace) || w.foreign(server) {
 			continue
 		}
-		if c := server.Spec.CredentialRef; c != nil {
-			want[ref{kindSecret, types.NamespacedName{Namespace: server.Namespace, Name: string(c.Name)}}] = true
+		secrets, configMaps := translator.References(server)
+		for _, key := range secrets {
+			want[ref{kindSecret, key}] = true
 		}
-		if c := server.Spec.CACertificateRef; c != nil {
-			kind := kindConfigMap
-			if c.Kind == kindSecret {
-				kind = kindSecret
-			}
-			want[ref{kind, types.NamespacedName{Namespace: server.Namespace, Name: string(c.Name)}}] = true
+		for _, key := range configMaps {
+			want[ref{kindConfigMap, key}] = true
 		}
 	}
 	return want
