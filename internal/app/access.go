@@ -12,6 +12,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/authn"
 	"github.com/guicassolato/mcp-gateway/internal/broker"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+	"github.com/guicassolato/mcp-gateway/internal/kubesource"
 	"github.com/guicassolato/mcp-gateway/internal/policy"
 	"github.com/guicassolato/mcp-gateway/internal/protectedresource"
 	"github.com/guicassolato/mcp-gateway/internal/router"
@@ -71,28 +72,19 @@ func (a *access) of(r *http.Request) (broker.Access, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.grants != nil {
-		parts = append(parts, a.granted(r.Header.Values(wire.HeaderAuthorized)).Allows)
+	for _, engine := range a.engines() {
+		parts = append(parts, granted(engine, r.Header.Values(wire.HeaderAuthorized)).Allows)
 	}
 	return parts, nil
-}
-
-// granted is the list of a policy engine. Without a good one nothing is granted (Invariant 5).
-func (a *access) granted(lists []string) *authn.Grants {
-	if len(lists) != 1 {
-		return nil
-	}
-	grants, err := a.grants.Parse(lists[0])
-	if err != nil {
-		return nil
-	}
-	return grants
 }
 
 // byToken is the access that the policy values give the caller with a token.
 func (a *access) byToken(ctx context.Context, authorization string) (all, error) {
 	if a.policies == nil {
 		return nil, nil
+	}
+	if a.policies.Unknown() {
+		return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Status: http.StatusServiceUnavailable, Message: "who may call what is not known yet; try again in a moment"}
 	}
 	set, _ := a.policies.state()
 	// The scheme may be written in either way, as at Envoy.
@@ -119,14 +111,16 @@ func resourceMetadataURL(public *url.URL) string {
 
 // assemblePolicies makes what decides on access.
 func (g *gateway) assemblePolicies(public *url.URL, scopes []string) (err error) {
-	if g.settings.envoy.values != "" {
-		if g.settings.controlPlane != "" {
-			g.logger.Warn("an Envoy that this process does not feed enforces none of the policy values: let the mesh have policies that say the same", "file", g.settings.envoy.values)
+	o := policiesOptions{File: g.settings.envoy.values, Elsewhere: g.settings.controlPlane != ""}
+	if o.Document, err = g.policiesDocument(); err != nil {
+		return err
+	}
+	if o.File != "" || o.Document != nil {
+		if o.Elsewhere && o.Document == nil {
+			g.logger.Warn("an Envoy that this process does not feed enforces none of the policy values: let the mesh have policies that say the same", "file", o.File)
 		}
-		o := policiesOptions{
-			File: g.settings.envoy.values, Logger: g.logger, Metrics: g.metrics.Policies(),
-			ResourceMetadata: resourceMetadataURL(public), Scopes: scopes, Keys: authn.KeysOptions{Logger: g.logger},
-		}
+		o.Logger, o.Metrics = g.logger, g.metrics.Policies()
+		o.ResourceMetadata, o.Scopes, o.Keys = resourceMetadataURL(public), scopes, authn.KeysOptions{Logger: g.logger}
 		if g.feed != nil {
 			o.Feed = g.feed
 		}
@@ -136,6 +130,26 @@ func (g *gateway) assemblePolicies(public *url.URL, scopes []string) (err error)
 	}
 	g.access, err = newAccess(g.settings, g.policies)
 	return err
+}
+
+// policiesDocument is the ConfigMap with the policy values, nil where they are not in one.
+func (g *gateway) policiesDocument() (*kubesource.Document, error) {
+	s := g.settings
+	switch {
+	case s.kube.policiesConfigMap == "":
+		return nil, nil
+	case s.envoy.values != "":
+		return nil, usagef("--%s and --%s exclude each other: the policies are in one place", flagValues, flagPoliciesMap)
+	}
+	cluster, _, err := kubesource.Cluster(s.kube.kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	d, err := kubesource.NewDocument(cluster, s.kube.policiesConfigMap, kubesource.PoliciesKey, g.logger)
+	if err != nil {
+		return nil, usagef("--%s %w", flagPoliciesMap, err)
+	}
+	return d, nil
 }
 
 // brokerOptions adds what the broker needs to know of callers.

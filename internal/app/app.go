@@ -81,6 +81,7 @@ In a Kubernetes cluster the configuration comes from a ConfigMap, --config-map, 
   mcp-broker-router --controller --gateway gateway-system/mcp-gateway --namespace mcp-system
   mcp-broker-router --config-map mcp-system/mcp-gateway-config`,
 		RunE: func(c *cobra.Command, _ []string) error {
+			s.publicGiven = c.Flags().Changed(flagPublic)
 			if s.controller {
 				return p.control(c.Context(), s)
 			}

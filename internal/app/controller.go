@@ -18,6 +18,8 @@ const (
 	flagWatch      = "watch-namespaces"
 	flagMetrics    = "metrics-address"
 	flagHealth     = "health-address"
+
+	flagPoliciesMap = "policies-config-map"
 )
 
 // kubeSettings are those that concern a cluster.
@@ -26,7 +28,7 @@ type kubeSettings struct {
 	namespaces []string
 
 	// For the broker and router.
-	configMap string
+	configMap, policiesConfigMap string
 
 	// For the controller.
 	gateways       []string
@@ -41,6 +43,7 @@ type kubeSettings struct {
 // flags adds the flags of everything in a cluster.
 func (k *kubeSettings) flags(f *pflag.FlagSet) {
 	f.StringVar(&k.configMap, flagConfigMap, "", "`namespace/name` of a ConfigMap with the configuration, which is watched over the Kubernetes API, in place of a file")
+	f.StringVar(&k.policiesConfigMap, flagPoliciesMap, "", "`namespace/name` of a ConfigMap with policy values, in its key "+kubesource.PoliciesKey+", which is watched over the Kubernetes API, in place of a file. Until there are good ones, nobody gets anything")
 	f.StringVar(&k.kubeconfig, "kubeconfig", "", "`file` that says how the Kubernetes API is reached (default: that of $KUBECONFIG, else the pod's own service account)")
 	f.StringSliceVar(&k.namespaces, flagWatch, nil, "`namespaces` whose MCPServers count, separated by commas; empty means all. With them neither controller nor broker looks at the rest of the cluster")
 	f.StringSliceVar(&k.gateways, flagGateway, []string{"gateway-system/mcp-gateway"}, "with --controller: the Gateway, as `namespace/name`, whose MCPServers are looked after. Several have a namespace each for their broker: namespace/name=namespace")
@@ -89,6 +92,9 @@ func (p *process) control(ctx context.Context, s *settings) error {
 	}
 	if s.controlPlane == controlPlaneIstio {
 		o.Istio = &controller.Istio{Service: s.kube.service, RouterPort: 50051, BrokerPort: 8080, AllowedOrigins: s.allowedOrigins}
+		if err := s.controllerChallenge(o.Istio); err != nil {
+			return usage(err)
+		}
 	}
 	if o.Logger, err = p.logger(s); err != nil {
 		return err
@@ -98,4 +104,15 @@ func (p *process) control(ctx context.Context, s *settings) error {
 	}
 	o.Logger.InfoContext(ctx, "controller starts", "gateways", s.kube.gateways, "namespace", s.kube.namespace, "watch-namespaces", s.kube.namespaces, "version", p.version)
 	return p.ended(controller.Run(ctx, o))
+}
+
+// controllerChallenge sets what the endpoint's refused clients are told, if there is one endpoint whose URL is said.
+func (s *settings) controllerChallenge(o *controller.Istio) error {
+	switch {
+	case !s.publicGiven:
+		return nil
+	case len(s.kube.gateways) > 1:
+		return fmt.Errorf("--%s is the URL of one Gateway, and --%s names %d: leave it out, and clients look for the metadata at the host that they called", flagPublic, flagGateway, len(s.kube.gateways))
+	}
+	return challenge(&o.ResourceMetadata, &o.Scopes, s.publicURL)
 }

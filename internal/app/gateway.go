@@ -138,7 +138,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 		PageSize: s.pageSize, MaxBody: s.maxRequestBytes, Key: key, ResourceMetadata: g.resourceMetadata(metadata, public),
 	}))
 	options := extproc.Options{
-		Router: router.New(router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader()},
+		Router: router.New(router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader(), TokenHeader: s.tokenHeader()},
 			g.sessions, g.publisher.Snapshot),
 		Replay: func(ctx context.Context, c *router.Call) (*http.Response, error) {
 			return g.replay(ctx, c)

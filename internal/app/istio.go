@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/protectedresource"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 	"github.com/guicassolato/mcp-gateway/internal/xds"
 )
@@ -34,6 +36,14 @@ func (s *settings) authorityHeader() string {
 	return ""
 }
 
+// tokenHeader is where the router says the token: Istio's filter would look into the Authorization headers of all that share a Gateway.
+func (s *settings) tokenHeader() string {
+	if s.controlPlane == controlPlaneIstio {
+		return wire.HeaderToken
+	}
+	return ""
+}
+
 // checkControlPlane allows one feeder of Envoys.
 func (s *settings) checkControlPlane() error {
 	switch {
@@ -49,9 +59,9 @@ func (s *settings) checkControlPlane() error {
 type istioSettings struct {
 	xds.Istio
 
-	gateway, podNamespace, router, broker string
-	priority                              int32
-	servers                               []string
+	gateway, podNamespace, router, broker, publicURL string
+	priority                                         int32
+	servers                                          []string
 }
 
 func newIstioConfig(p *process) *cobra.Command {
@@ -66,6 +76,11 @@ MCP servers come or go: what is not named with --server-host is reached without 
 		RunE: func(*cobra.Command, []string) error {
 			if err := s.complete(); err != nil {
 				return usage(err)
+			}
+			if s.publicURL != "" {
+				if err := challenge(&s.ResourceMetadata, &s.Scopes, s.publicURL); err != nil {
+					return usage(err)
+				}
 			}
 			out, err := xds.EnvoyFiltersYAML(s.Istio)
 			if err != nil {
@@ -90,6 +105,18 @@ func (s *istioSettings) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.router, "router-service", "mcp-gateway.mcp-system.svc.cluster.local:50051", "`host:port` of the router's Service, whose port's name or appProtocol must say gRPC")
 	f.StringVar(&s.broker, "broker-service", "mcp-gateway.mcp-system.svc.cluster.local:8080", "`host:port` of the broker's Service")
 	f.StringSliceVar(&s.AllowedOrigins, "allowed-origins", nil, "web `origins` whose pages may call, beside those of this machine; separated by commas")
+	f.StringVar(&s.publicURL, flagPublic, "", "`URL` of the gateway as clients know it, without a path, by which refused clients are told where to log in, and to ask for the scopes of $"+protectedresource.EnvScopes)
+}
+
+// challenge sets what refused clients are told.
+func challenge(metadata *string, scopes *[]string, publicURL string) error {
+	public, err := (&settings{publicURL: publicURL}).public()
+	if err != nil {
+		return err
+	}
+	m, err := protectedresource.FromEnv(os.LookupEnv, public)
+	*metadata, *scopes = resourceMetadataURL(public), m.ScopesSupported
+	return err
 }
 
 // complete reads what stands together in one flag.

@@ -106,7 +106,7 @@ func (k *kube) Run(ctx context.Context, o config.WatchOptions) {
 	k.source.Run(ctx, o)
 }
 
-// configured is the snapshot, once it has all servers of the configuration, and nil before.
+// configured is the snapshot, once it has all servers and virtual servers of the configuration, and nil before.
 func (g *gateway) configured() *catalog.Snapshot {
 	g.kube.mu.Lock()
 	taken := !g.kube.taken.IsZero()
@@ -117,6 +117,11 @@ func (g *gateway) configured() *catalog.Snapshot {
 	cfg, snap := g.watched.current(), g.publisher.Snapshot()
 	for i := range cfg.Servers {
 		if snap.Server(cfg.Servers[i].Name) == nil {
+			return nil
+		}
+	}
+	for i := range cfg.VirtualServers {
+		if snap.VirtualServer(cfg.VirtualServers[i].Name) == nil {
 			return nil
 		}
 	}

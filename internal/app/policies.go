@@ -17,6 +17,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/authn"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/kubesource"
 	"github.com/guicassolato/mcp-gateway/internal/policy"
 	"github.com/guicassolato/mcp-gateway/internal/telemetry"
 	"github.com/guicassolato/mcp-gateway/internal/xds"
@@ -24,7 +25,12 @@ import (
 
 // policiesOptions are what policies need to know.
 type policiesOptions struct {
-	File    string
+	// File or Document is where the values are.
+	File     string
+	Document *kubesource.Document
+	// Elsewhere tells that an Envoy that is not fed is told the same values by somebody else.
+	Elsewhere bool
+
 	Logger  *slog.Logger
 	Metrics *telemetry.PolicyMetrics
 	// Feed gives the values to Envoy; it is nil where Envoy is not fed.
@@ -67,18 +73,40 @@ type inForce struct {
 	loaded     time.Time
 }
 
-// newPolicies reads the values, which must be good. Nothing is fetched before Run.
+// newPolicies reads the values of a file, which must be good; a document may come later. Nothing is fetched before Run.
 func newPolicies(o policiesOptions) (*policies, error) {
 	p := &policies{policiesOptions: o, started: time.Now()}
-	values, err := p.kind().Load(o.File, config.OS())
-	if err != nil {
-		return nil, fmt.Errorf("the policies cannot be used:\n%w", err)
+	var values *policyValues
+	if o.Document == nil {
+		var err error
+		if values, err = p.kind().Load(o.File, config.OS()); err != nil {
+			return nil, fmt.Errorf("the policies cannot be used:\n%w", err)
+		}
 	}
 	p.keys = authn.NewKeys(o.Keys)
 	p.seen.keys = p.keys
 	p.verifier = authn.NewVerifier(p.state, authn.Options{Missed: p.keys.Missed})
+	if values == nil {
+		p.now.Store(&inForce{values: unknownValues()})
+		p.push()
+		return p, nil
+	}
 	p.take(values)
 	return p, nil
+}
+
+// unknownValues stand for those that nobody has told yet: they allow nothing (Invariant 5).
+func unknownValues() *policyValues { return &policyValues{set: &policy.Set{ACL: []policy.Rule{}}} }
+
+// Unknown tells that there have been no values yet.
+func (p *policies) Unknown() bool { return p.now.Load().generation == 0 }
+
+// source is where the values are, as it is told to people.
+func (p *policies) source() string {
+	if p.Document != nil {
+		return "ConfigMap " + p.Document.String()
+	}
+	return p.File
 }
 
 // take puts values in force, here and at Envoy.
@@ -127,8 +155,15 @@ func (p *policies) forEnvoy(set *policy.Set, jwks []byte) *xds.PolicyValues {
 
 // kind is the values' file. What Envoy cannot enforce is as bad as what cannot be read: it is refused, never dropped.
 func (p *policies) kind() config.FileKind[*policyValues] {
+	if p.Document != nil {
+		return withAuthorizer(p.file())
+	}
+	return p.file()
+}
+
+func (p *policies) file() config.FileKind[*policyValues] {
 	return policyFile(func(set *policy.Set) error {
-		if now := p.now.Load(); now != nil && opens(now.values.set, set) {
+		if now := p.now.Load(); now != nil && now.generation > 0 && opens(now.values.set, set) {
 			return errOpens
 		}
 		if p.Feed == nil {
@@ -143,9 +178,13 @@ func (p *policies) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { p.refresh(ctx) })
-	config.WatchFile(ctx, p.File, config.OS(), p.kind(), config.FileOptions[*policyValues]{
-		Logger: p.Logger, Current: p.now.Load().values, OnChange: p.changed, OnError: p.refused, OnRecover: p.recovered,
-	})
+	options := config.FileOptions[*policyValues]{Logger: p.Logger, OnChange: p.changed, OnError: p.refused, OnRecover: p.recovered}
+	if p.Document != nil {
+		kubesource.FollowDocument(ctx, p.Document, p.kind(), options)
+		return
+	}
+	options.Current = p.now.Load().values
+	config.WatchFile(ctx, p.File, config.OS(), p.kind(), options)
 }
 
 // refresh fetches keys and gives them to Envoy.
@@ -172,8 +211,8 @@ func (p *policies) refresh(ctx context.Context) {
 func (p *policies) changed(values *policyValues) {
 	p.take(values)
 	p.setProblems(nil)
-	p.Logger.Info("policies taken", "file", p.File, "generation", p.now.Load().generation, "rules", len(values.set.ACL))
-	if p.Feed == nil {
+	p.Logger.Info("policies taken", "file", p.source(), "generation", p.now.Load().generation, "rules", len(values.set.ACL))
+	if p.Feed == nil && !p.Elsewhere {
 		p.Logger.Warn("the Envoy beside this gateway is not fed: it enforces the new policies only once it is started with a new file of envoy-config")
 	}
 }
@@ -181,7 +220,11 @@ func (p *policies) changed(values *policyValues) {
 // refused reports bad values, in place of which those before stay in force (Invariant 8).
 func (p *policies) refused(err error) {
 	problems := problemsOf(err)
-	p.Logger.Error("policies refused; those before stay in force", "file", p.File, "problems", len(problems))
+	if p.Unknown() {
+		p.Logger.Error("policies refused; nobody gets anything until there are good ones", "file", p.source(), "problems", len(problems))
+	} else {
+		p.Logger.Error("policies refused; those before stay in force", "file", p.source(), "problems", len(problems))
+	}
 	for _, problem := range problems {
 		p.Logger.Error("policy problem", "problem", problem)
 	}
@@ -191,7 +234,7 @@ func (p *policies) refused(err error) {
 
 // recovered hears that the file means again what is in force.
 func (p *policies) recovered() {
-	p.Logger.Info("policies are good again and mean what is in force", "file", p.File)
+	p.Logger.Info("policies are good again and mean what is in force", "file", p.source())
 	p.Metrics.Recovered()
 	p.setProblems(nil)
 }
@@ -204,6 +247,9 @@ func (p *policies) setProblems(problems []string) {
 
 // NotReady are the reasons for which good tokens are still refused. It gives up waiting: an issuer that is down keeps nobody from what needs no token.
 func (p *policies) NotReady() []string {
+	if p.Unknown() {
+		return []string{fmt.Sprintf("there are no good policies in the %s yet", p.source())}
+	}
 	set, keys := p.state()
 	if set.Authentication == nil || time.Since(p.started) >= patience {
 		return nil
@@ -249,7 +295,7 @@ func (p *policies) Challenge(status int, segment string) string {
 // Status is what the admin interface tells of the policies.
 func (p *policies) Status() admin.Policies {
 	now, keys := p.now.Load(), p.keys.Current()
-	s := admin.Policies{File: p.File, Generation: now.generation, Loaded: now.loaded, Issuer: p.Issuer(), EnvoyFed: p.Feed != nil}
+	s := admin.Policies{File: p.source(), Generation: now.generation, Loaded: now.loaded, Issuer: p.Issuer(), EnvoyFed: p.Feed != nil}
 	if s.Issuer != "" {
 		s.KeysFetched, s.Keys = keys.Fetched, keys.Len()
 		if keys.Err != nil {
@@ -266,6 +312,8 @@ func (p *policies) Status() admin.Policies {
 type policyValues struct {
 	set *policy.Set
 	sum [sha256.Size]byte // of the file
+	// grants reads what an engine that enforces the values says of a caller; nil where no such engine is known.
+	grants *authn.GrantVerifier
 }
 
 func (v *policyValues) equal(other *policyValues) bool {

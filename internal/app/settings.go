@@ -33,6 +33,7 @@ type settings struct {
 	xdsAddress         string
 	controlPlane       string
 	publicURL          string
+	publicGiven        bool
 	allowedOrigins     []string
 	maxRequestBytes    int64
 	pageSize           int
