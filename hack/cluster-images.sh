@@ -4,8 +4,10 @@
 #                                              is the Envoy that envoy.sh gives
 #   cluster-images.sh gateway OUT NAME...      packs the gateway into the archive OUT, under each NAME
 #   cluster-images.sh example OUT NAME...      packs the example MCP servers
+#   cluster-images.sh keycloak OUT NAME...     packs the Keycloak that keycloak.sh gives, with this machine's Java
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 . "$HACK_DIR/cluster/lib.sh"
+. "$HACK_DIR/images-lib.sh"
 
 cd "$HACK_DIR/.."
 
@@ -13,19 +15,19 @@ cd "$HACK_DIR/.."
 pack() {
   local out=$1
   shift
-  "$programs/image" --out "$out" "$@" || die "could not pack \"$out\" (the reason is above)"
+  "$packer" --out "$out" "$@" || die "could not pack \"$out\" (the reason is above)"
 }
 
 # file_of PATH: the arguments for a file that has the same path in the image.
 file_of() { printf -- '--file\n%s=%s\n' "$1" "$1"; }
 
-# libraries BIN: the arguments for the libraries that a program is linked with, and for those that resolve names.
+# libraries BIN...: the arguments for the libraries that programs are linked with, and for those that resolve names.
 libraries() {
   local path dir=''
   while read -r path; do
     file_of "$path"
     [[ $path != */libc.so.6 ]] || dir=${path%/*}
-  done < <(ldd "$1" | awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\// { print $1 }')
+  done < <(ldd "$@" | awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\// && $1 !~ /:$/ { print $1 }' | sort -u)
   [[ -n $dir ]] || return 0
   for path in "$dir"/libnss_{dns,files}.so.2 "$dir"/libresolv.so.2; do
     [[ ! -e $path ]] || file_of "$path"
@@ -49,8 +51,38 @@ pack_platform() {
   rm "$STAGE/passwd"
 }
 
+# pack_keycloak OUT NAME...: a Keycloak that is built already, and a Java that starts it without a shell. Its options follow as arguments, as
+# those of Keycloak's own image do.
+pack_keycloak() {
+  local out=$1 keycloak java names=() libs name
+  shift
+  [[ $out == /* ]] || out=$OLDPWD/$out
+  while (($# > 0)); do names+=(--name "$1") && shift; done
+  keycloak=$("$HACK_DIR/keycloak.sh" get)
+  java=$(abspath "${JAVA_HOME:+$JAVA_HOME/bin/}java")
+  java=$(dirname "$(dirname "$(readlink -f "$java")")")
+  have ldd || die "ldd, which tells what Java is linked with, is not on the PATH (on Debian: apt-get install libc-bin)"
+  # Of the rest only windows, sound and the like are made, for which libraries would be needed that a server doesn't have.
+  mapfile -t libs < <(LD_LIBRARY_PATH=$java/lib/server libraries "$java/bin/java" "$java"/lib/server/libjvm.so \
+    "$java"/lib/lib{java,net,nio,zip,jimage,jli,management,management_ext,verify,extnet,instrument,prefs}.so)
+  mkdir -p "$CACHE_DIR"
+  stage
+  printf 'root:x:0:0::/:\nkeycloak:x:65532:65532::/opt/keycloak:\n' >"$STAGE/passwd"
+  # The name of a folder with a version or an architecture in it would be in the image for ever.
+  for name in lib conf; do libs+=(--dir "/opt/java/$name=$java/$name"); done
+  for name in lib conf themes providers; do libs+=(--dir "/opt/keycloak/$name=$keycloak/$name"); done
+  pack "$out" "${names[@]}" "${libs[@]}" --file "/opt/java/bin/java=$java/bin/java" --file "/etc/passwd=$STAGE/passwd" --empty /opt/keycloak/data -- \
+    /opt/java/bin/java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xms64m -Xmx384m -XX:MaxMetaspaceSize=224m -XX:+ExitOnOutOfMemoryError \
+    --add-opens=java.base/java.util=ALL-UNNAMED --add-opens=java.base/java.util.concurrent=ALL-UNNAMED --add-opens=java.base/java.security=ALL-UNNAMED \
+    -Djava.util.concurrent.ForkJoinPool.common.threadFactory=io.quarkus.bootstrap.forkjoin.QuarkusForkJoinWorkerThreadFactory \
+    -Djava.util.logging.manager=org.jboss.logmanager.LogManager -Dpicocli.disable.closures=true -Duser.language=en -Duser.country=US \
+    -Dkc.home.dir=/opt/keycloak -Djboss.server.config.dir=/opt/keycloak/conf \
+    -cp /opt/keycloak/lib/quarkus-run.jar io.quarkus.bootstrap.runner.QuarkusEntryPoint
+}
+
 platform() {
-  local envoy key target
+  local envoy key target programs
+  programs=$("$HACK_DIR/cluster-programs.sh")
   have ldd || die "ldd, which tells what Envoy is linked with, is not on the PATH (on Debian: apt-get install libc-bin)"
   envoy=$("$HACK_DIR/envoy.sh")
   key=$(printf '%s\n' "$programs" "$envoy" "$("$envoy" --version)" | sha256 "$HACK_DIR/cluster-images.sh" -)
@@ -67,29 +99,33 @@ platform() {
   printf '%s\n' "$target"
 }
 
-# own PACKAGE PROGRAM OUT NAME...: a static program of this repository, alone in its image.
+# own "PROGRAM..." OUT NAME...: static programs of this repository, each at the top of the image, which runs the first.
 own() {
-  local package=$1 program=$2 out=$3 names=()
-  shift 3
-  (($# > 0)) || die "an image needs a name, such as localhost/$program:dev"
+  local programs out=$2 names=() files=() program
+  read -ra programs <<<"$1"
+  shift 2
+  (($# > 0)) || die "an image needs a name, such as localhost/${programs[0]}:dev"
   [[ $out == /* ]] || out=$OLDPWD/$out
   while (($# > 0)); do names+=(--name "$1") && shift; done
   mkdir -p "$CACHE_DIR"
   stage
-  CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$STAGE/$program" "$package" >&2 ||
-    die "could not build \"$package\" (Go's words are above)"
-  pack "$out" "${names[@]}" --file "/$program=$STAGE/$program" -- "/$program"
+  for program in "${programs[@]}"; do
+    build_static "$program" "$STAGE/$program"
+    files+=(--file "/$program=$STAGE/$program")
+  done
+  pack "$out" "${names[@]}" --ca-certificates "${files[@]}" -- "/${programs[0]}"
 }
 
 main() {
-  local usage='usage: cluster-images.sh platform | cluster-images.sh gateway|example OUT NAME...'
+  local usage='usage: cluster-images.sh platform | cluster-images.sh gateway|example|keycloak OUT NAME...'
   (($# == 1)) || (($# > 2)) || die "$usage"
   have go || die "Go is not on the PATH: install Go 1.26 or newer"
-  programs=$("$HACK_DIR/cluster-programs.sh")
+  packer=$("$HACK_DIR/packer.sh")
   case $1 in
   platform) platform ;;
-  gateway) own ./cmd/mcp-broker-router mcp-broker-router "${@:2}" ;;
-  example) own ./examples/servers example-server "${@:2}" ;;
+  gateway) own "$GATEWAY_PROGRAMS" "${@:2}" ;;
+  example) own "$EXAMPLE_PROGRAMS" "${@:2}" ;;
+  keycloak) pack_keycloak "${@:2}" ;;
   *) die "$usage" ;;
   esac
 }

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Prints a folder with the programs that a test cluster needs beside Kubernetes' own (those are of kube-binaries.sh), built once from
-# the versions that hack/cluster pins: Istio's pilot-discovery and pilot-agent, coredns, helm, and our own pause, image and forward.
+# the versions that hack/cluster pins: Istio's pilot-discovery and pilot-agent, coredns, helm, and our own pause and forward.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 readonly pins=$HACK_DIR/cluster
 
 # key: of everything that the programs are built from.
 key() {
-  sha256 "$HACK_DIR/cluster-programs.sh" "$pins"/{istio,helm}/go.{mod,sum} "$pins"/{coredns,image}/{go.mod,go.sum,main.go} "$pins"/{pause,forward}/main.go
+  sha256 "$HACK_DIR/cluster-programs.sh" "$pins"/{istio,helm}/go.{mod,sum} "$pins"/coredns/{go.mod,go.sum,main.go} "$pins"/{pause,forward}/main.go
 }
 
 # build NAME DIR PACKAGE [FLAG...]
@@ -24,7 +24,6 @@ build_all() {
   local istio=(-tags "vtprotobuf,disable_pgv")
   build pause "$HACK_DIR/.." ./hack/cluster/pause
   build forward "$HACK_DIR/.." ./hack/cluster/forward
-  build image "$pins/image" .
   build coredns "$pins/coredns" .
   build helm "$pins/helm" helm.sh/helm/v3/cmd/helm
   build pilot-agent "$pins/istio" istio.io/istio/pilot/cmd/pilot-agent "${istio[@]}"

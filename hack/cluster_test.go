@@ -174,7 +174,7 @@ func TestClusterPrograms(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(s.bin, "flock")); err == nil {
 		built, err := os.ReadFile(log)
 		require.NoError(t, err)
-		assert.Equal(t, "pause forward image coredns helm pilot-agent pilot-discovery", strings.Join(strings.Fields(string(built)), " "), "of two runs at once, one waits for the other")
+		assert.Equal(t, "pause forward coredns helm pilot-agent pilot-discovery", strings.Join(strings.Fields(string(built)), " "), "of two runs at once, one waits for the other")
 	}
 	s.onPath("go", "exit 1") // a second run needs neither Go nor a network
 	s.wantPath("cluster-programs.sh", folders[0])
@@ -186,7 +186,7 @@ func TestClusterImages(t *testing.T) {
 	packed := filepath.Join(s.home, "packed")
 	// Whatever this Go builds tells its arguments.
 	s.onPath("go", `while [ "$1" != -o ]; do shift; done; printf '#!/bin/sh\necho "$@" >>`+packed+`\n' >"$2"; chmod 755 "$2"`)
-	usage := "usage: cluster-images.sh platform | cluster-images.sh gateway|example OUT NAME..."
+	usage := "usage: cluster-images.sh platform | cluster-images.sh gateway|example|keycloak OUT NAME..."
 	for _, args := range [][]string{nil, {"gateway", "x.tar"}, {"other", "x.tar", "localhost/x:1"}} {
 		_, stderr, ok := s.runArgs("cluster-images.sh", args)
 		assert.False(t, ok)
@@ -196,7 +196,8 @@ func TestClusterImages(t *testing.T) {
 	require.True(t, ok, stderr)
 	said, err := os.ReadFile(packed)
 	require.NoError(t, err)
-	assert.Regexp(t, `^--out /out/x\.tar --name localhost/x:1 --name localhost/x:2 --file /mcp-broker-router=\S+/mcp-broker-router -- /mcp-broker-router\n$`, string(said))
+	assert.Regexp(t, `^--out /out/x\.tar --name localhost/x:1 --name localhost/x:2 --ca-certificates `+
+		`--file /mcp-broker-router=\S+/mcp-broker-router --file /keycloak-import=\S+/keycloak-import -- /mcp-broker-router\n$`, string(said))
 	left, err := filepath.Glob(s.cache(".staging*"))
 	require.NoError(t, err)
 	assert.Empty(t, left)

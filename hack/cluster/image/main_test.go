@@ -22,7 +22,7 @@ func TestImage(t *testing.T) {
 	write(t, data, "data", 0o600)
 	out := filepath.Join(dir, "image.tar")
 	args := []string{"--out", out, "--name", "localhost/app:1", "--name", "example/app:2", "--file", "/usr/bin/app=" + program, "--file", "/etc/data=" + data, "--", "/usr/bin/app", "-x"}
-	if err := run(args); err != nil {
+	if err := run(t.Context(), args, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	for _, image := range []string{"localhost/app:1", "example/app:2"} {
@@ -60,7 +60,7 @@ func TestImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, data, "data", 0o644) // at another time
-	if err := run(args); err != nil {
+	if err := run(t.Context(), args, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	if second, err := os.ReadFile(out); err != nil || !bytes.Equal(first, second) {
@@ -70,14 +70,14 @@ func TestImage(t *testing.T) {
 
 func TestImageRefuses(t *testing.T) {
 	for args, want := range map[string]string{
-		"--name a:1 --file /a=b -- /a":                              "want --out, --name, --file",
-		"--out x --name a:1 --file /a=b":                            "want --out, --name, --file",
-		"--out x --name a:1 --file a=b -- /a":                       "the first of them absolute",
-		"--out x --name a:1 --file /a=/nonexistent -- /a":           `cannot add "/a"`,
-		"--out x --name A:1 --file /a=/dev/null -- /a":              "name: ",
-		"--out /nonexistent/x --name a:1 --file /a=/dev/null -- /a": `cannot write "/nonexistent/x"`,
+		"--name a:1 --file /a=b -- /a":                            "want --out, --layout or --push, --name, --file",
+		"--out x --name a:1 --file /a=b":                          "want --out, --layout or --push, --name, --file",
+		"--out x --name a:1 --file a=b -- /a":                     "the first of them absolute",
+		"--out x --name a:1 --file /a=/nonexistent -- /a":         `cannot add "/a"`,
+		"--out x --name A:1 --file /a=main.go -- /a":              "name: ",
+		"--out /nonexistent/x --name a:1 --file /a=main.go -- /a": `cannot write "/nonexistent/x"`,
 	} {
-		if err := run(strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) {
+		if err := run(t.Context(), strings.Fields(args), io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: want an error with %q, got %v", args, want, err)
 		}
 	}
