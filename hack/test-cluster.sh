@@ -12,6 +12,7 @@ rm -rf "$E2E_ARTIFACTS"
 log "all that a cluster is made of is there after $SECONDS s"
 start=$SECONDS
 go test -C hack/cluster/image ./... || die "packing images: failed"
-go test -race -count=1 -p 1 -timeout 30m ${flags[@]+"${flags[@]}"} ./e2e/cluster/... ||
+# They wait for the cluster more than they work, on any number of processors.
+go test -race -count=1 -p 1 -parallel 4 -timeout 30m ${flags[@]+"${flags[@]}"} ./e2e/cluster/... ||
   die "tests in a cluster: failed after $((SECONDS - start)) s; what is too long to be shown is in \"$E2E_ARTIFACTS\""
 log "tests in a cluster: ok, $((SECONDS - start)) s"

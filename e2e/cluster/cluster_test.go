@@ -31,7 +31,10 @@ const (
 )
 
 // cluster is a running cluster, by its name.
-type cluster struct{ name, script string }
+type cluster struct {
+	name, script string
+	installation
+}
 
 // startCluster brings the cluster up and gives it our images.
 func startCluster() (c *cluster, stop func(), err error) {
@@ -41,11 +44,12 @@ func startCluster() (c *cluster, stop func(), err error) {
 	}
 	c = &cluster{name: os.Getenv(clusterVariable), script: script}
 	args := []string{"up"}
-	stop = func() {}
+	stop = func() { c.removeInstallation() }
 	if c.name == "" {
 		c.name = fmt.Sprintf("e2e-%d", os.Getpid())
 		args = append(args, "--owner", strconv.Itoa(os.Getpid()))
 		stop = func() {
+			c.forget()
 			if err := c.loudly("down"); err != nil {
 				_, _ = fmt.Fprintln(os.Stderr, err)
 			}
@@ -160,10 +164,17 @@ func (c *cluster) applyText(t testing.TB, manifests string) {
 	c.must(t, manifests, "kubectl", "apply", "-f", "-")
 }
 
-// wait waits for a condition of an object, such as gateway/name, or until what is asked of its JSONPath holds.
+// wait waits for a condition of an object, such as gateway/name, or until what is asked of its JSONPath holds. In vain, it tells the object's status.
 func (c *cluster) wait(t testing.TB, namespace, object, condition string) {
 	t.Helper()
-	c.kubectl(t, "-n", namespace, "wait", "--for="+condition, object, "--timeout="+patience.String())
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	begun := time.Now()
+	defer func() { t.Logf("%.1f s: %s to have %s", time.Since(begun).Seconds(), object, condition) }()
+	if _, err := c.try(ctx, "", "kubectl", "-n", namespace, "wait", "--for="+condition, object, "--timeout="+patience.String()); err != nil {
+		status, _ := c.try(ctx, "", "kubectl", "-n", namespace, "get", object, "-o", "jsonpath={.status}")
+		t.Fatalf("%v\nseen last: %s", err, status)
+	}
 }
 
 // rollout waits until all pods of a deployment are those that it asks for, and ready.
@@ -198,7 +209,7 @@ func (c *cluster) namespace(t testing.TB) string {
 	name := strings.TrimPrefix(c.must(t, `{"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": "e2e-"}}`, "kubectl", "create", "-o", "name", "-f", "-"), "namespace/")
 	name = strings.TrimSpace(name)
 	c.cleanUp(t, name, func(ctx context.Context) (string, error) {
-		return c.try(ctx, "", "kubectl", "delete", "namespace", name, "--wait=false")
+		return c.try(ctx, "", "kubectl", "delete", "namespace", name, "--wait=false", "--ignore-not-found")
 	})
 	return name
 }
@@ -218,9 +229,17 @@ func (c *cluster) cleanUp(t testing.TB, namespace string, remove func(context.Co
 	})
 }
 
-// reach makes the port of a Service reachable from here, and tells at which address. The connection comes to the Service from the node, so it
-// goes through the Service's rules as any from outside the cluster.
+// reach makes the port of a Service reachable from here for as long as the test runs, and tells at which address.
 func (c *cluster) reach(t testing.TB, namespace, service string, port int) string {
+	t.Helper()
+	address, stop := c.forward(t, namespace, service, port)
+	t.Cleanup(stop)
+	return address
+}
+
+// forward makes the port of a Service reachable from here until it is stopped. The connection comes to the Service from the node, so it goes
+// through the Service's rules as any from outside the cluster.
+func (c *cluster) forward(t testing.TB, namespace, service string, port int) (address string, stop func()) {
 	t.Helper()
 	ip := c.kubectl(t, "-n", namespace, "get", "service", service, "-o", "jsonpath={.spec.clusterIP}")
 	ctx, cancel := context.WithCancel(context.Background())
@@ -235,13 +254,14 @@ func (c *cluster) reach(t testing.TB, namespace, service string, port int) strin
 		cancel()
 		t.Fatalf("cannot reach the service %q: %v", service, err)
 	}
-	t.Cleanup(func() {
+	stop = func() {
 		cancel()
 		_ = cmd.Wait() // it was told to stop
-	})
-	address, err := bufio.NewReader(stdout).ReadString('\n')
+	}
+	address, err = bufio.NewReader(stdout).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) || address == "" {
+		stop()
 		t.Fatalf("cannot reach the service %q: %s", service, stderr.String())
 	}
-	return strings.TrimSpace(address)
+	return strings.TrimSpace(address), stop
 }
