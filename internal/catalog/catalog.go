@@ -38,8 +38,10 @@ func (k Kind) String() string {
 
 // Listing is what one server said of itself, verbatim. It is immutable once published.
 type Listing struct {
-	// Revision is the protocol revision negotiated at discovery.
+	// Revision is the session-based protocol revision negotiated at discovery, empty if the server speaks none.
 	Revision string
+	// Modern is the newest revision without sessions that the server speaks and the gateway too, empty if there is none.
+	Modern string
 	// Sessions tells whether the server issued a session id.
 	Sessions     bool
 	Capabilities json.RawMessage
@@ -113,7 +115,15 @@ type Server struct {
 // Sessions tells whether the server keeps sessions, so that a call needs one opened first.
 func (s *Server) Sessions() bool { return s.State.Listing != nil && s.State.Listing.Sessions }
 
-// Revision is the protocol revision in which the server is addressed.
+// Modern is the revision without sessions in which the server can be addressed, empty if there is none.
+func (s *Server) Modern() string {
+	if s.State.Listing == nil {
+		return ""
+	}
+	return s.State.Listing.Modern
+}
+
+// Revision is the session-based protocol revision in which the server can be addressed, empty if there is none.
 func (s *Server) Revision() string {
 	if s.State.Listing == nil {
 		return ""

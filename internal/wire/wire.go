@@ -102,7 +102,17 @@ const (
 	Revision20250326 = "2025-03-26"
 	Revision20250618 = "2025-06-18"
 	Revision20251125 = "2025-11-25"
+	Revision20260728 = "2026-07-28"
 	LatestSession    = Revision20251125
+)
+
+// Members of _meta by which each request of a modern revision tells what a session knows of its client, and by which a message of a subscription names that.
+const (
+	MetaProtocolVersion    = "io.modelcontextprotocol/protocolVersion"
+	MetaClientInfo         = "io.modelcontextprotocol/clientInfo"
+	MetaClientCapabilities = "io.modelcontextprotocol/clientCapabilities"
+	MetaLogLevel           = "io.modelcontextprotocol/logLevel"
+	MetaSubscriptionID     = "io.modelcontextprotocol/subscriptionId"
 )
 
 // SessionRevisions are the session-based revisions that clients may speak, newest first.
@@ -118,3 +128,9 @@ func IsSessionRevision(v string) bool {
 	}
 	return false
 }
+
+// ModernRevisions are the revisions without sessions (in the specification's word, modern ones) that clients may speak, newest first.
+func ModernRevisions() []string { return []string{Revision20260728} }
+
+// IsModernRevision tells whether v is one of ModernRevisions.
+func IsModernRevision(v string) bool { return v == Revision20260728 }
