@@ -103,8 +103,12 @@ func (i *importer) update(ctx context.Context, name string, there, doc object) e
 			return i.scopes(ctx, "optional client scope", "/default-optional-client-scopes", texts(doc["defaultOptionalClientScopes"]))
 		},
 		func() error { return i.list(ctx, "client", "/clients", "clientId", objects(doc["clients"]), i.client) },
-		func() error { return i.named(ctx, "client profile", "/client-policies/profiles", "profiles", doc["clientProfiles"]) },
-		func() error { return i.named(ctx, "client policy", "/client-policies/policies", "policies", doc["clientPolicies"]) },
+		func() error {
+			return i.named(ctx, "client profile", "/client-policies/profiles", "profiles", doc["clientProfiles"])
+		},
+		func() error {
+			return i.named(ctx, "client policy", "/client-policies/policies", "policies", doc["clientPolicies"])
+		},
 		func() error { return i.components(ctx, realmID, doc["components"]) },
 		func() error { return i.users(ctx, objects(doc["users"])) },
 	} {
