@@ -202,7 +202,7 @@ func (r *Router) session(req *Request, id []byte, view *catalog.View) (*session.
 		return nil, invalid(id, http.StatusBadRequest, "Mcp-Session-Id is missing; send an initialize request first and then the id that it answers with")
 	}
 	s, err := r.sessions.Lookup(req.sessionID)
-	if err != nil || s.VirtualServer() != view.Name() || s.Subject() != session.SubjectOf(req.authorization) {
+	if err != nil || s.VirtualServer() != view.Name() || !s.BelongsTo(req.authorization) {
 		// Whether a session exists is nobody's business but its caller's.
 		return nil, invalid(id, http.StatusNotFound, "unknown or expired session; send an initialize request to start a new one")
 	}

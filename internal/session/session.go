@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,9 @@ type Session struct {
 	expires time.Time
 	sealKey []byte
 
+	// own is the last Authorization header that was the caller's, since to read a token takes longer than all the rest of a request.
+	own atomic.Pointer[string]
+
 	lastUsed atomic.Int64 // Unix seconds
 	streams  atomic.Int32
 	done     chan struct{}
@@ -47,6 +51,19 @@ func (s *Session) Token() string { return s.token }
 
 // Subject is the caller that the session is bound to.
 func (s *Session) Subject() Subject { return s.start.Subject }
+
+// BelongsTo tells whether the value of an Authorization header is of the caller that the session is bound to, as [SubjectOf] reads it.
+func (s *Session) BelongsTo(authorization string) bool {
+	if own := s.own.Load(); own != nil && *own == authorization {
+		return true
+	}
+	if s.start.Subject != SubjectOf(authorization) {
+		return false
+	}
+	kept := strings.Clone(authorization) // it may lie in a buffer of the request's
+	s.own.Store(&kept)
+	return true
+}
 
 // VirtualServer is the name of the virtual server that the session is bound to, empty for one of the gateway itself.
 func (s *Session) VirtualServer() string { return s.start.VirtualServer }

@@ -3,6 +3,7 @@ package session
 import (
 	"encoding/base64"
 	"encoding/json"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -60,6 +61,34 @@ func TestSubjectOf(t *testing.T) {
 		"other case":       bearer(`{"ISS":"https://i","SUB":"alice"}`),
 	} {
 		assert.Equal(t, Subject{}, SubjectOf(nobody), name)
+	}
+}
+
+func TestBelongsTo(t *testing.T) {
+	alice, renewed, bob := bearer(`{"iss":"https://i","sub":"alice"}`), bearer(`{"iss":"https://i","sub":"alice","exp":2}`), bearer(`{"iss":"https://i","sub":"bob"}`)
+	s := &Session{start: Start{Subject: SubjectOf(alice)}}
+	for range 2 { // it remembers
+		assert.True(t, s.BelongsTo(alice))
+		assert.False(t, s.BelongsTo(bob))
+		assert.False(t, s.BelongsTo(""))
+		assert.True(t, s.BelongsTo(renewed))
+	}
+	nobody := &Session{}
+	for range 2 {
+		assert.True(t, nobody.BelongsTo(""))
+		assert.True(t, nobody.BelongsTo("Basic eDp5"))
+		assert.False(t, nobody.BelongsTo(alice))
+	}
+}
+
+func BenchmarkBelongsTo(b *testing.B) {
+	token := bearer(`{"iss":"https://i","sub":"alice","groups":["a","b"],"scope":"` + strings.Repeat("scope ", 100) + `"}`)
+	s := &Session{start: Start{Subject: SubjectOf(token)}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if !s.BelongsTo(token) {
+			b.Fatal("it is hers")
+		}
 	}
 }
 
