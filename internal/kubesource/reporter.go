@@ -215,7 +215,6 @@ func (r *Reporter) watch(ctx context.Context) (_ client.Reader, err error) {
 		}
 	}()
 	for _, kind := range []client.Object{&v1alpha1.MCPServer{}, &v1alpha1.MCPVirtualServer{}} {
-		// It waits until all have been read once.
 		informer, err := objects.GetInformer(ctx, kind)
 		if err == nil {
 			_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{AddFunc: func(any) { r.Changed() }, UpdateFunc: func(any, any) { r.Changed() }})
@@ -223,6 +222,9 @@ func (r *Reporter) watch(ctx context.Context) (_ client.Reader, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("watch %T: %w", kind, err)
 		}
+	}
+	if !objects.WaitForCacheSync(ctx) {
+		return nil, fmt.Errorf("watch MCPServers and MCPVirtualServers: %w", ctx.Err())
 	}
 	return objects, nil
 }
