@@ -46,7 +46,7 @@ func Main(ctx context.Context, version string, args []string, stdout, stderr io.
 // newRoot makes the whole command tree.
 func newRoot(p *process) *cobra.Command {
 	root := newServe(p)
-	root.AddCommand(newStandalone(p), newEnvoyConfig(p), newEnvoyBootstrap(p), newIstioConfig(p), newACL(p))
+	root.AddCommand(newStandalone(p), newEnvoyConfig(p), newEnvoyBootstrap(p), newIstioConfig(p), newACL(p), newProbe(p))
 	for _, c := range append(root.Commands(), root) {
 		c.SilenceErrors, c.SilenceUsage = true, true
 		c.Args = noArguments
