@@ -1,0 +1,62 @@
+{{/* The name of everything. */}}
+{{- define "keycloak.name" -}}
+mcp-gateway-keycloak
+{{- end }}
+
+{{/* Labels by which the pods are known. */}}
+{{- define "keycloak.selector" -}}
+app.kubernetes.io/name: {{ include "keycloak.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* The host of the URL, without its port. */}}
+{{- define "keycloak.hostname" -}}
+{{ get (urlParse .Values.instance.url) "hostname" }}
+{{- end }}
+
+{{/* The URL by which pods reach the installed Keycloak. */}}
+{{- define "keycloak.internalURL" -}}
+http://{{ include "keycloak.name" . }}.{{ .Release.Namespace }}.svc:8080
+{{- end }}
+
+{{/* The Secret with the administrator of the installed Keycloak. */}}
+{{- define "keycloak.adminSecret" -}}
+{{ .Values.instance.admin.existingSecret | default (printf "%s-admin" (include "keycloak.name" .)) }}
+{{- end }}
+
+{{/*
+The realm as JSON. In a cluster a registration comes from the Gateway's pod, so that where it comes from tells nothing: what counts is where the client's
+URLs lead to.
+*/}}
+{{- define "keycloak.realm" -}}
+{{- $realm := .Files.Get "files/mcp-realm.json" | fromJson -}}
+{{- $_ := set $realm "realm" .Values.realm.name -}}
+{{- if not .Values.realm.exampleUsers -}}
+  {{- $_ := unset $realm "users" -}}
+{{- end -}}
+{{- range get $realm.components "org.keycloak.services.clientregistration.policy.ClientRegistrationPolicy" -}}
+  {{- if eq .providerId "trusted-hosts" -}}
+    {{- $_ := set . "name" "Clients of trusted hosts only" -}}
+    {{- $_ := set . "config" (dict "trusted-hosts" $.Values.realm.trustedHosts "host-sending-registration-request-must-match" (list "false") "client-uris-must-match" (list "true")) -}}
+  {{- end -}}
+{{- end -}}
+{{- mergeOverwrite $realm (deepCopy .Values.realm.overrides) | toPrettyJson -}}
+{{- end }}
+
+{{/* What cannot be right, in a sentence each. */}}
+{{- define "keycloak.check" -}}
+{{- if and .Values.realmImport.enabled (not .Values.instance.enabled) -}}
+  {{- if not .Values.realmImport.url -}}
+    {{- fail "keycloak.realmImport.url is empty, and no Keycloak is installed: give the URL of yours, or set keycloak.instance.enabled or keycloak.enabled accordingly" -}}
+  {{- end -}}
+{{- end -}}
+{{- if and .Values.realmImport.enabled .Values.realmImport.url (not .Values.realmImport.admin.existingSecret) -}}
+  {{- fail "keycloak.realmImport.admin.existingSecret is empty: name the Secret with \"username\" and \"password\" of an administrator of your Keycloak" -}}
+{{- end -}}
+{{- if and .Values.realmImport.url .Values.instance.enabled -}}
+  {{- fail "keycloak.realmImport.url is set, and a Keycloak is installed as well: set keycloak.instance.enabled to false to use yours, or leave the URL empty" -}}
+{{- end -}}
+{{- if and .Values.instance.enabled (has (include "keycloak.hostname" .) .Values.global.hostnames) -}}
+  {{- fail (printf "keycloak.instance.url has the hostname %q of the MCP endpoint: give Keycloak a hostname of its own" (include "keycloak.hostname" .)) -}}
+{{- end -}}
+{{- end }}
