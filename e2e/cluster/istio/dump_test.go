@@ -10,8 +10,31 @@ import (
 
 // filter is an HTTP filter as Envoy says that it has it.
 type filter struct {
-	Name     string `json:"name"`
-	Disabled bool   `json:"disabled"`
+	Name     string       `json:"name"`
+	Disabled bool         `json:"disabled"`
+	Config   filterConfig `json:"typed_config"`
+}
+
+// filterConfig is what of the configurations of policies is looked at.
+type filterConfig struct {
+	// Of those that decide on access, and of those that verify tokens; see access.
+	Rules json.RawMessage `json:"rules"`
+	// Of those that verify tokens.
+	Providers map[string]any `json:"providers"`
+	// Of those that count.
+	Descriptors []any `json:"descriptors"`
+}
+
+// access are the policies of a filter that decides on access.
+func (c filterConfig) access() (denying bool, policies int) {
+	var rules struct {
+		Action   string         `json:"action"`
+		Policies map[string]any `json:"policies"`
+	}
+	if json.Unmarshal(c.Rules, &rules) != nil {
+		return false, 0 // those of another filter
+	}
+	return rules.Action == "DENY", len(rules.Policies)
 }
 
 // route is a route as Envoy says that it has it.

@@ -21,6 +21,9 @@ import (
 // pilotBin is the variable with the path of istiod.
 const pilotBin = "PILOT_DISCOVERY_BIN"
 
+// helmBin is the variable with the path of helm, which renders the policies as users install them.
+const helmBin = "HELM_BIN"
+
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
@@ -28,6 +31,7 @@ func run(m *testing.M) int {
 		"KUBEBUILDER_ASSETS": {"kube-binaries.sh", ""},
 		pilotBin:             {"cluster-programs.sh", "pilot-discovery"},
 		testbed.EnvoyBin:     {"envoy.sh", ""},
+		helmBin:              {"helm.sh", ""},
 	} {
 		if err := provide(variable, program.script, program.file); err != nil {
 			_, _ = fmt.Fprintln(os.Stderr, err)

@@ -32,36 +32,55 @@ type world struct {
 	envoy   *testbed.Process
 	// base is the Gateway's address, admin that of its Envoy's admin interface.
 	base, admin string
-	gateway     *testbed.Process
-	status      string
+	// router and broker are where Envoy finds those.
+	router, broker string
+	gateway        *testbed.Process
+	status         string
 
 	plain, sessions, secret *testbed.Upstream
-	shop                    *echo
+	// release ends the calls of the tool sessions_wait.
+	release chan struct{}
+	shop    *echo
 }
 
 // newWorld starts everything but the gateway's EnvoyFilters.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{cluster: k8stest.Start(t), shop: newEcho(t)}
-	w.plain = testbed.NewUpstream(t, testbed.Script{Sessionless: true, Tools: []testbed.Tool{{Name: "hello"}, {Name: "forbidden"}}})
-	w.sessions = testbed.NewUpstream(t, testbed.Script{Tools: []testbed.Tool{{Name: "hello"}, {Name: "stream", Call: streamed}}})
-	w.secret = testbed.NewUpstream(t, testbed.Script{Sessionless: true, Tools: []testbed.Tool{{Name: "hello"}}})
-	routerAddress, brokerAddress := testbed.FreeAddress(t), testbed.FreeAddress(t)
-	listen, admin := testbed.FreeAddress(t), testbed.FreeAddress(t)
-	w.base, w.admin = "http://"+listen, "http://"+admin
+	return newWorldWith(t, func(*world) []string { return nil })
+}
 
-	w.installIstio(t)
-	w.apply(t, "world.yaml", "LISTEN_PORT", port(listen), "ROUTER_PORT", port(routerAddress), "BROKER_PORT", port(brokerAddress), "SHOP_PORT", port(w.shop.address))
+// newWorldWith is newWorld with further flags for the gateway.
+func newWorldWith(t *testing.T, flags func(*world) []string) *world {
+	t.Helper()
+	w := newMesh(t)
+	w.release = make(chan struct{})
+	w.plain = testbed.NewUpstream(t, testbed.Script{Sessionless: true, Tools: []testbed.Tool{{Name: "hello"}, {Name: "forbidden"}}})
+	w.sessions = testbed.NewUpstream(t, testbed.Script{Tools: []testbed.Tool{{Name: "hello"}, {Name: "stream", Call: streamed}, {Name: "wait", Call: w.waiting}}})
+	w.secret = testbed.NewUpstream(t, testbed.Script{Sessionless: true, Tools: []testbed.Tool{{Name: "hello"}}})
 	for name, u := range w.servers() {
 		w.apply(t, "server.yaml", "NAME", name, "PORT", port(hostOf(u.URL)))
 	}
+	w.startGateway(t, flags(w)...)
+	return w
+}
+
+// newMesh starts all that is not ours.
+func newMesh(t *testing.T) *world {
+	t.Helper()
+	w := &world{cluster: k8stest.Start(t), shop: newEcho(t), router: testbed.FreeAddress(t), broker: testbed.FreeAddress(t)}
+	listen, admin := testbed.FreeAddress(t), testbed.FreeAddress(t)
+	w.base, w.admin = "http://"+listen, "http://"+admin
+	w.installIstio(t)
+	w.apply(t, "world.yaml", "LISTEN_PORT", port(listen), "ROUTER_PORT", port(w.router), "BROKER_PORT", port(w.broker), "SHOP_PORT", port(w.shop.address))
 	istiod := w.startIstiod(t)
 	w.startEnvoy(t, port(istiod), port(admin), listen)
-	w.startGateway(t, routerAddress, brokerAddress)
 	return w
 }
 
 func (w *world) servers() map[string]*testbed.Upstream {
+	if w.plain == nil {
+		return nil
+	}
 	return map[string]*testbed.Upstream{"plain": w.plain, "sessions": w.sessions, "secret": w.secret}
 }
 
@@ -70,6 +89,17 @@ func streamed(rw http.ResponseWriter, c *testbed.Call) {
 	send := testbed.SSE(rw)
 	send("event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":\"on its way\"}}\n\n")
 	send("event: message\ndata: " + c.Result(testbed.TextResult("streamed")) + "\n\n")
+}
+
+// waiting answers a call with an event stream that goes on until it may end.
+func (w *world) waiting(rw http.ResponseWriter, c *testbed.Call) {
+	send := testbed.SSE(rw)
+	send("event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":\"on its way\"}}\n\n")
+	select {
+	case <-w.release:
+		send("event: message\ndata: " + c.Result(testbed.TextResult("waited")) + "\n\n")
+	case <-c.Context().Done():
+	}
 }
 
 // installIstio adds the definitions of Istio's kinds and the namespaces that are used.
@@ -122,7 +152,7 @@ func (w *world) startEnvoy(t *testing.T, istiodPort, adminPort, listen string) {
 }
 
 // startGateway starts broker and router as they run beside Istio.
-func (w *world) startGateway(t *testing.T, routerAddress, brokerAddress string) {
+func (w *world) startGateway(t *testing.T, flags ...string) {
 	t.Helper()
 	file, status := filepath.Join(t.TempDir(), "config.yaml"), testbed.FreeAddress(t)
 	var specs []config.ServerSpec
@@ -135,17 +165,17 @@ func (w *world) startGateway(t *testing.T, routerAddress, brokerAddress string) 
 		specs = append(specs, spec)
 	}
 	slices.SortFunc(specs, func(a, b config.ServerSpec) int { return strings.Compare(a.Name, b.Name) })
-	testbed.WriteConfig(t, file, specs...)
+	testbed.WriteFile(t, file, config.File{Servers: specs, VirtualServers: []config.VirtualServerSpec{{Name: "team", Tools: []string{"plain_hello", "secret_hello"}}}})
 	w.status = "http://" + status
 	w.gateway = testbed.Start(t, "gateway", testbed.Command{
 		Path: testbed.Program(t, testbed.GatewayBin),
-		Args: []string{
+		Args: append([]string{
 			"--envoy-control-plane", "istio", "--mcp-gateway-config", file, "--admin-address", status,
-			"--mcp-router-address", routerAddress, "--mcp-broker-public-address", brokerAddress, "--public-url", "http://" + endpointHost,
-		},
+			"--mcp-router-address", w.router, "--mcp-broker-public-address", w.broker, "--public-url", "http://" + endpointHost,
+		}, flags...),
 		Env: []string{"SECRET_OF_TEST=only-the-broker-knows"},
 	})
-	testbed.AwaitListening(t, w.gateway, routerAddress)
+	testbed.AwaitListening(t, w.gateway, w.router)
 	testbed.Await(t, "the gateway to know the servers' tools", func() bool {
 		return strings.Count(testbed.Get(t, w.status+"/status").Body, `_hello"`) >= len(specs)
 	})
