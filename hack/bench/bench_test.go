@@ -204,8 +204,10 @@ func TestChoosePinning(t *testing.T) {
 func rate(calls ...int) []round {
 	var out []round
 	for _, n := range calls {
-		out = append(out, round{outcome: outcome{Calls: n, P50: 100 * time.Microsecond, P99: time.Millisecond}, took: time.Second,
-			cpu: map[part]time.Duration{partEnvoy: 900 * time.Millisecond, partLoad: 950 * time.Millisecond}})
+		out = append(out, round{
+			outcome: outcome{Calls: n, P50: 100 * time.Microsecond, P99: time.Millisecond}, took: time.Second,
+			cpu: map[part]time.Duration{partEnvoy: 900 * time.Millisecond, partLoad: 950 * time.Millisecond},
+		})
 	}
 	return out
 }

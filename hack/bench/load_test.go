@@ -213,7 +213,6 @@ func TestCallDoesNotAllocate(t *testing.T) {
 // loopback answers each call that is written to it.
 type loopback struct {
 	net.Conn
-	up     upstream
 	answer []byte
 }
 

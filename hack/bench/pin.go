@@ -55,10 +55,10 @@ func choosePinning(flag string, cpus []int, lookPath func(string) (string, error
 		}
 		return layout, nil
 	case "auto":
-		if missing != nil {
-			return nil, nil
+		if missing == nil {
+			return layout, nil
 		}
-		return layout, nil
+		return nil, nil // without taskset nothing is pinned
 	}
 	return nil, fmt.Errorf(`-pin=%q: want "auto", "on" or "off"`, flag)
 }

@@ -85,7 +85,8 @@ func (p *process) stop() {
 func (p *process) fault() error {
 	select {
 	case <-p.ended:
-		return fmt.Errorf("%s has ended (%v); its last words:\n%s", p.name, p.err, p.log)
+		// p.err is nil of one that ended well.
+		return fmt.Errorf("%s has ended (%v); its last words:\n%s", p.name, p.err, p.log) //nolint:errorlint // so that there may be nothing to wrap
 	default:
 		return nil
 	}
