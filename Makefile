@@ -10,8 +10,8 @@ POLICIES ?= config/oauth/policies.yaml
 # The Gateway whose MCPServers `make run-controller` looks after, and the namespace of its broker and router.
 GATEWAY ?= gateway-system/mcp-gateway
 NAMESPACE ?= mcp-system
-# The MCP endpoint for `make inspect-gateway`.
-URL ?= http://127.0.0.1:$(GATEWAY_LOCAL_PORT_HTTP_MCP)/mcp
+# The MCP endpoint for `make inspect-gateway`; without one it is that of the local environment if that is up, else that of `make run`.
+URL ?=
 # More flags for `go test` in `make test` and `make test-unit`, such as -v or -run=Name.
 TEST_FLAGS ?=
 # The cluster of `make cluster-…`, what its kubectl and helm are given, and the names of the images that `make cluster-load` packs.
@@ -19,6 +19,18 @@ CLUSTER_NAME ?= mcp-gateway
 ARGS ?=
 IMAGE ?= localhost/mcp-gateway:dev
 IMAGE_EXAMPLE ?= localhost/mcp-gateway-example-server:dev
+# What `make images` builds for, and whether it pushes to the registries in IMAGE and IMAGE_EXAMPLE.
+PLATFORMS ?= linux/amd64 linux/arm64
+PUSH ?=
+# The local environment. CLUSTER is kind or node; empty means kind where Docker answers, else node. The first two ports lead to the gateway's listeners;
+# GATEWAY_LOCAL_PORT_HTTP_KEYCLOAK is forwarded beside GATEWAY_LOCAL_PORT_HTTP_MCP. VALUES is a file with more values of the chart.
+CLUSTER ?=
+KIND_HOST_PORT_HTTP ?= 8080
+KIND_HOST_PORT_HTTPS ?= 8443
+GATEWAY_LOCAL_PORT_HTTP_KEYCLOAK ?= 8889
+VALUES ?=
+# Whether `make logs` goes on until Ctrl-C.
+FOLLOW ?= true
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 30s
 # Flags for `make bench`.
@@ -30,6 +42,9 @@ BENCH_OLD ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # Without -buildvcs, which fails where git distrusts the folder's owner; the version comes by -ldflags.
 GO_BUILD = go build -trimpath -buildvcs=false
+LOCAL_ENV = CLUSTER='$(CLUSTER)' CLUSTER_NAME='$(CLUSTER_NAME)' VALUES='$(VALUES)' VERSION='$(VERSION)' FOLLOW='$(FOLLOW)' \
+  KIND_HOST_PORT_HTTP='$(KIND_HOST_PORT_HTTP)' KIND_HOST_PORT_HTTPS='$(KIND_HOST_PORT_HTTPS)' \
+  GATEWAY_LOCAL_PORT_HTTP_MCP='$(GATEWAY_LOCAL_PORT_HTTP_MCP)' GATEWAY_LOCAL_PORT_HTTP_KEYCLOAK='$(GATEWAY_LOCAL_PORT_HTTP_KEYCLOAK)'
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
@@ -59,15 +74,50 @@ run-controller: build ## Run the controller here, against the cluster of your ku
 	  --metrics-address 127.0.0.1:8082 --health-address 127.0.0.1:8081
 
 .PHONY: oauth-example-setup
-oauth-example-setup: build ## Run the gateway with logins: Keycloak on 127.0.0.1:8889, policies on: [KEYCLOAK_PORT=8889] [POLICIES=file.yaml]
+oauth-example-setup: build ## Run the gateway with logins: Keycloak and policies; in the local environment if that is up, else here until Ctrl-C: [POLICIES=file.yaml] [KEYCLOAK_PORT=8889]
 	@$(GO_BUILD) -o bin/foreground ./hack/foreground
-	@GATEWAY_LOCAL_PORT_HTTP_MCP='$(GATEWAY_LOCAL_PORT_HTTP_MCP)' KEYCLOAK_PORT='$(KEYCLOAK_PORT)' POLICIES='$(POLICIES)' \
+	@if $(LOCAL_ENV) hack/local-env.sh up 2>/dev/null; then exec env $(LOCAL_ENV) hack/local-env.sh policies $(if $(filter-out file,$(origin POLICIES)),'$(POLICIES)'); fi; \
+	  GATEWAY_LOCAL_PORT_HTTP_MCP='$(GATEWAY_LOCAL_PORT_HTTP_MCP)' KEYCLOAK_PORT='$(KEYCLOAK_PORT)' POLICIES='$(POLICIES)' \
 	  exec bin/foreground hack/oauth-example.sh
 
 .PHONY: inspect-gateway
-inspect-gateway: ## Run MCP Inspector for the gateway: [URL=http://127.0.0.1:8888/mcp]
+inspect-gateway: ## Run MCP Inspector for the gateway: in the local environment if that is up, whose ports are forwarded, else of make run: [URL=http://127.0.0.1:8888/mcp]
 	@$(GO_BUILD) -o bin/foreground ./hack/foreground
-	@exec bin/foreground hack/inspect.sh '$(URL)'
+	@export $(LOCAL_ENV); exec bin/foreground hack/inspect.sh '$(URL)'
+
+.PHONY: local-env-setup
+local-env-setup: ## Make the local environment, all of it: cluster, Istio, this gateway, Keycloak, example servers: [CLUSTER=kind|node] [KIND_HOST_PORT_HTTP=8080] [KIND_HOST_PORT_HTTPS=8443] [VALUES=file.yaml]
+	@$(LOCAL_ENV) hack/local-env.sh setup
+
+.PHONY: local-env-teardown
+local-env-teardown: ## Take the local environment down again
+	@$(LOCAL_ENV) hack/local-env.sh teardown
+
+.PHONY: dev-gateway-forward
+dev-gateway-forward: ## Forward ports to the gateway in the local environment, until Ctrl-C: [GATEWAY_LOCAL_PORT_HTTP_MCP=8888] [GATEWAY_LOCAL_PORT_HTTP_KEYCLOAK=8889]
+	@$(GO_BUILD) -o bin/foreground ./hack/foreground
+	@export $(LOCAL_ENV); exec bin/foreground hack/local-env.sh forward
+
+.PHONY: deploy
+deploy: ## Build the images, and upgrade the local environment to them and to the chart as it is: [VALUES=file.yaml]
+	@$(LOCAL_ENV) hack/local-env.sh deploy
+
+.PHONY: reload
+reload: ## Build the images, and restart the gateway's pods in the local environment with them; values stay as they are
+	@$(LOCAL_ENV) hack/local-env.sh reload
+
+.PHONY: logs
+logs: ## Show what broker, router and controller in the local environment say, until Ctrl-C: [FOLLOW=] shows what there is
+	@$(GO_BUILD) -o bin/foreground ./hack/foreground
+	@export $(LOCAL_ENV); exec bin/foreground hack/local-env.sh logs
+
+.PHONY: status
+status: ## Show the local environment: pods, Gateway, MCPServers with their conditions, and URLs
+	@$(LOCAL_ENV) hack/local-env.sh status
+
+.PHONY: images
+images: ## Build the images for all platforms, with lists of what is in them (SPDX), to bin/images: [IMAGE=...] [IMAGE_EXAMPLE=...] [PLATFORMS=...] [PUSH=true]
+	@IMAGE='$(IMAGE)' IMAGE_EXAMPLE='$(IMAGE_EXAMPLE)' PLATFORMS='$(PLATFORMS)' VERSION='$(VERSION)' hack/images.sh $(if $(PUSH),--push)
 
 .PHONY: test
 test: build ## Run every test: vet, unit tests with the race detector, real Envoy and MCP servers, conformance
@@ -80,6 +130,14 @@ test-auth: ## Run the tests of authentication: real Keycloak, Envoy, MCP servers
 .PHONY: test-k8s
 test-k8s: ## Run the tests against a real Kubernetes API server (built from source once, if it cannot be downloaded)
 	@TEST_FLAGS='$(TEST_FLAGS)' hack/test-k8s.sh
+
+.PHONY: test-charts
+test-charts: ## Run the tests of the Helm charts: rendered by helm, and every object validated by a real Kubernetes API server
+	@TEST_FLAGS='$(TEST_FLAGS)' hack/test-charts.sh
+
+.PHONY: test-kuadrant
+test-kuadrant: ## Run the decision tests of the policies on your own cluster (KUBECONFIG), where Kuadrant is installed from its public chart
+	@TEST_FLAGS='$(TEST_FLAGS)' hack/test-kuadrant.sh
 
 .PHONY: test-cluster
 test-cluster: ## Run the tests in a real cluster that is made for them, without Docker; needs Linux and root

@@ -70,9 +70,11 @@ backend_exec() (
 
 # backend_load ARCHIVE...
 backend_load() {
-  local archive
+  local archive path
   for archive in "$@"; do
-    backend_exec ctr -n k8s.io images import "$archive" >/dev/null || die "containerd did not take the image \"$archive\""
+    # Inside the node, the current folder is another.
+    path=$(abspath "$archive") || die "there is no image \"$archive\": cluster-images.sh makes some"
+    backend_exec ctr -n k8s.io images import "$path" >/dev/null || die "containerd did not take the image \"$archive\""
   done
 }
 
