@@ -3,17 +3,14 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 main() {
-  local chromium redis inspector playwright node ratelimit
+  local browser redis ratelimit
   # First what a system's own packages must bring, so that nothing is downloaded in vain.
-  chromium=$("$HACK_DIR/chromium.sh")
   redis=$("$HACK_DIR/redis.sh")
+  browser=$("$HACK_DIR/browser-env.sh")
   "$HACK_DIR/keycloak.sh" get >/dev/null
-  node=$("$HACK_DIR/node.sh" 22.19)
-  inspector=$("$HACK_DIR/inspector.sh")
-  playwright=$("$HACK_DIR/playwright.sh")
   ratelimit=$("$HACK_DIR/ratelimit.sh")
-  printf 'export %s=%q\n' KEYCLOAK_SCRIPT "$HACK_DIR/keycloak.sh" CHROMIUM_BIN "$chromium" NODE_BIN "$node" INSPECTOR_BIN "$inspector" \
-    PLAYWRIGHT_CORE "$playwright" REDIS_BIN "$redis" RATELIMIT_BIN "$ratelimit"
+  printf '%s\n' "$browser"
+  printf 'export %s=%q\n' KEYCLOAK_SCRIPT "$HACK_DIR/keycloak.sh" REDIS_BIN "$redis" RATELIMIT_BIN "$ratelimit"
 }
 
 main

@@ -7,9 +7,9 @@ read -ra flags <<<"${TEST_FLAGS:-}"
 KUBEBUILDER_ASSETS=$("$HACK_DIR/kube-binaries.sh")
 export KUBEBUILDER_ASSETS
 log "Kubernetes' programs are in \"$KUBEBUILDER_ASSETS\""
-# Go lists the program that it makes of a package's tests as PACKAGE.test.
+# Those of the charts need more: make test-charts. Go lists the program that it makes of a package's tests as PACKAGE.test.
 packages=$(go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./... |
-  awk '$1 ~ /\.test$/ && $1 !~ /\/e2e\// && / [^ ]*\/internal\/k8stest( |$)/ { sub(/\.test$/, "", $1); print $1 }')
+  awk '$1 ~ /\.test$/ && $1 !~ /\/(e2e|charts)[\/.]/ && / [^ ]*\/internal\/k8stest( |$)/ { sub(/\.test$/, "", $1); print $1 }')
 [[ -n $packages ]] || die "no package has tests that start an API server"
 start=$SECONDS
 # Few packages at a time: each starts a server of its own.
