@@ -26,6 +26,8 @@ const ReasonAffected = "Affected"
 
 // Reasons why an object is not Accepted.
 const (
+	// ReasonNotPermitted: the object wants what whoever runs the gateway has to allow.
+	ReasonNotPermitted = "NotPermitted"
 	// ReasonInvalid: a value that the API server could not judge is wrong.
 	ReasonInvalid = "Invalid"
 	// ReasonUnsupportedRoute: the route does what a way to an MCP server cannot, as weighted backends.

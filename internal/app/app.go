@@ -122,7 +122,8 @@ func (p *process) serve(ctx context.Context, s *settings) error {
 	}
 	select {
 	case <-ctx.Done():
-		logger.InfoContext(ctx, "stopping", "drain-timeout", s.drainTimeout)
+		logger.InfoContext(ctx, "stopping", "shutdown-delay", s.shutdownDelay, "drain-timeout", s.drainTimeout)
+		p.linger(g, s.shutdownDelay)
 	case err = <-g.failed:
 	}
 	drain, cancel := p.drainTime(ctx, s.drainTimeout)
@@ -132,6 +133,15 @@ func (p *process) serve(ctx context.Context, s *settings) error {
 	}
 	g.shutdown(drain)
 	return p.ended(err)
+}
+
+// linger goes on serving for a while, no longer ready: those who send requests here may not have heard of the end yet.
+func (p *process) linger(g *gateway, delay time.Duration) {
+	g.draining.Store(true)
+	select {
+	case <-p.hurry:
+	case <-time.After(delay):
+	}
 }
 
 // ended is the error of a process that has stopped.

@@ -35,6 +35,8 @@ type kubeSettings struct {
 	namespace      string
 	service        string
 	clusterDomain  string
+	endpointHosts  []string
+	callerTokens   []string
 	metricsAddress string
 	healthAddress  string
 	leaderElect    bool
@@ -50,6 +52,8 @@ func (k *kubeSettings) flags(f *pflag.FlagSet) {
 	f.StringVar(&k.namespace, flagNamespace, "mcp-system", "with --controller: the `namespace` of the broker and router, where their configuration is written")
 	f.StringVar(&k.service, "service", "mcp-gateway", "with --controller and --"+flagControlPlane+": `name` of the Service of broker and router, with the ports 8080 and 50051, in their namespace")
 	f.StringVar(&k.clusterDomain, "cluster-domain", "cluster.local", "with --controller: the `domain` that the names of Services end with")
+	f.StringSliceVar(&k.endpointHosts, "endpoint-hosts", nil, "with --controller: `hostnames` that the endpoint may have, separated by commas; empty means all that HTTPRoutes lead to the broker. Give them where policies know the endpoint by its hostnames")
+	f.StringSliceVar(&k.callerTokens, "caller-token-namespaces", nil, "with --controller: `namespaces` whose MCPServers may get callers' tokens (oauth.clientToken, oauth.tokenExchange), separated by commas, * for all; empty means none. Whoever gets such a token can do with it what its caller may")
 	f.StringVar(&k.metricsAddress, flagMetrics, ":8082", "with --controller: `address` for /metrics; empty means none")
 	f.StringVar(&k.healthAddress, flagHealth, ":8081", "with --controller: `address` for /healthz and /readyz; empty means none")
 	f.BoolVar(&k.leaderElect, "leader-elect", true, "with --controller: let one of several replicas work at a time, by a Lease in --"+flagNamespace)
@@ -58,7 +62,7 @@ func (k *kubeSettings) flags(f *pflag.FlagSet) {
 // options are the settings as package controller wants them.
 func (k *kubeSettings) options() (controller.Options, error) {
 	o := controller.Options{
-		Namespaces: k.namespaces, ClusterDomain: k.clusterDomain, MetricsAddress: k.metricsAddress, HealthAddress: k.healthAddress,
+		Namespaces: k.namespaces, ClusterDomain: k.clusterDomain, EndpointHosts: k.endpointHosts, CallerTokens: k.callerTokens, MetricsAddress: k.metricsAddress, HealthAddress: k.healthAddress,
 		LeaderElection: k.leaderElect, LeaseNamespace: k.namespace,
 	}
 	var errs []error

@@ -43,6 +43,7 @@ type settings struct {
 	sessionMaxAge      time.Duration
 	sessionIdleTimeout time.Duration
 	drainTimeout       time.Duration
+	shutdownDelay      time.Duration
 	logLevel           string
 	logFormat          string
 	envoy              envoySettings
@@ -113,6 +114,7 @@ func (e *envoySettings) addresses(f *pflag.FlagSet) {
 func (s *settings) listening(f *pflag.FlagSet) {
 	f.StringVar(&s.routerAddress, flagRouter, "0.0.0.0:50051", "`address` of the router, Envoy's external processor: host:port or unix:/path. It has no protection of its own: let only Envoy reach it")
 	f.StringVar(&s.brokerAddress, flagBroker, "0.0.0.0:8080", "`address` of the broker: host:port or unix:/path. Let only Envoy reach it")
+	f.DurationVar(&s.shutdownDelay, "shutdown-delay", 0, "how long the process goes on serving once it is told to stop, no longer ready, until those who send requests here have heard of it")
 }
 
 // check finds mistakes in the flags that need no look at the world.
@@ -133,6 +135,9 @@ func (s *settings) check() error {
 	positive("session-max-age", s.sessionMaxAge > 0)
 	positive("session-idle-timeout", s.sessionIdleTimeout > 0)
 	positive("drain-timeout", s.drainTimeout > 0)
+	if s.shutdownDelay < 0 {
+		errs = append(errs, errors.New("--shutdown-delay: must not be negative"))
+	}
 	errs = append(errs, s.checkOrigins(), s.checkControlPlane())
 	if _, err := s.public(); err != nil {
 		errs = append(errs, err)

@@ -7,6 +7,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/policy"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 // Access is what one caller may have, for the time of one request. It is asked for every item of a list: it must be quick.
@@ -37,6 +38,7 @@ func (b *Broker) access(w http.ResponseWriter, r *http.Request, id []byte) (Acce
 	}
 	// What is wrong with a token is told to those who operate the gateway, not to whoever tries tokens on it.
 	b.opts.Logger.DebugContext(r.Context(), "refused a caller whose rights cannot be known", "error", err)
+	w.Header().Set(wire.HeaderRefusedBy, wire.BrokerServer)
 	b.challenge(w, r, &jsonrpc.Error{
 		Code: http.StatusUnauthorized, Status: http.StatusUnauthorized, ID: id, Message: "the access token is not accepted",
 	})

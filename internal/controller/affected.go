@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,8 +27,13 @@ const mostConditions = 8
 // affected is what was last written into the Gateway's status, as long as memory has an older one.
 type affected struct {
 	gateway *gatewayv1.Gateway
+	// refused is the error of a write that the API server has refused, and later is when it is worth another try.
 	refused string
+	later   time.Time
 }
+
+// refusedPause is how long a write that the API server refuses is not tried again: whoever gives the permission for it tells nobody.
+const refusedPause = 10 * time.Minute
 
 // tellGateway puts the one condition that is ours into the Gateway's status, or takes it out. All others are other implementations'. It tells nothing that changes
 // with every server, since istiod looks at a Gateway anew for each change of it.
@@ -93,12 +99,16 @@ func (r *reconciler) writeAffected(ctx context.Context, gateway *gatewayv1.Gatew
 	if len(conditions) > 0 {
 		object.Object["status"] = map[string]any{"conditions": conditions}
 	}
+	if time.Now().Before(r.affected.later) {
+		return nil
+	}
 	err := r.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(r.manager), client.ForceOwnership)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
 		// The condition is of use to people, and nothing depends on it.
+		r.affected.later = time.Now().Add(refusedPause)
 		if text := err.Error(); text != r.affected.refused {
 			r.affected.refused = text
 			r.logger.WarnContext(ctx, "the Gateway's status is not written", "error", err)
@@ -107,6 +117,7 @@ func (r *reconciler) writeAffected(ctx context.Context, gateway *gatewayv1.Gatew
 	case err != nil:
 		return fmt.Errorf("write the status of the Gateway %q: %w", r.gateway, err)
 	}
+	r.affected.refused = ""
 	r.metrics.writes.WithLabelValues("Gateway/status").Inc()
 	fresh := &gatewayv1.Gateway{}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, fresh); err != nil {

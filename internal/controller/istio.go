@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -61,14 +62,13 @@ func (r *reconciler) wire(ctx context.Context, w *world, out *translator.Output)
 	if err != nil {
 		return fmt.Errorf("make the EnvoyFilters of the Gateway %q: %w", r.gateway, err)
 	}
+	var errs []error
 	for _, o := range objects {
 		object := &unstructured.Unstructured{Object: o}
 		object.SetOwnerReferences(r.wiringOwners(w))
-		if err := r.wireOne(ctx, object); err != nil {
-			return err
-		}
+		errs = append(errs, r.wireOne(ctx, object)) // that one is refused must not keep the other from being written
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // wiringOwners have Kubernetes delete the EnvoyFilters, which are in another namespace, once that of the broker and router is gone: nobody else would. Where

@@ -66,6 +66,10 @@ type Options struct {
 	Namespaces []string
 	// ClusterDomain is the end of the names of Services; empty means cluster.local.
 	ClusterDomain string
+	// EndpointHosts are the hostnames that endpoints may have; none means any.
+	EndpointHosts []string
+	// CallerTokens are the namespaces whose MCPServers may get callers' tokens, "*" for all.
+	CallerTokens []string
 	// Istio makes the controller write EnvoyFilters, as soon as the cluster has the kind; nil means that it writes none.
 	Istio *Istio
 	// MetricsAddress and HealthAddress are where those are served; empty means that they are not.
@@ -95,6 +99,16 @@ func (o *Options) Check() error {
 	for _, namespace := range o.Namespaces {
 		if len(validation.IsDNS1123Label(namespace)) > 0 {
 			errs = append(errs, fmt.Errorf("%q is not the name of a namespace", namespace))
+		}
+	}
+	for _, host := range o.EndpointHosts {
+		if len(validation.IsDNS1123Subdomain(host)) > 0 && len(validation.IsWildcardDNS1123Subdomain(host)) > 0 {
+			errs = append(errs, fmt.Errorf("%q is not a hostname of an endpoint", host))
+		}
+	}
+	for _, namespace := range o.CallerTokens {
+		if namespace != "*" && len(validation.IsDNS1123Label(namespace)) > 0 {
+			errs = append(errs, fmt.Errorf("%q is not the name of a namespace whose MCPServers may get callers' tokens", namespace))
 		}
 	}
 	return errors.Join(errs...)

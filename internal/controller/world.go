@@ -30,7 +30,8 @@ type world struct {
 // look reads the world from memory, and from the API server what of it is not kept there.
 func (r *reconciler) look(ctx context.Context) (*world, error) {
 	w := &world{Input: translator.Input{
-		Gateway: r.gateway.key(), Watched: r.options.Namespaces, ClusterDomain: r.options.ClusterDomain, Broker: r.broker(), Now: metav1.Now(),
+		Gateway: r.gateway.key(), Watched: r.options.Namespaces, ClusterDomain: r.options.ClusterDomain, EndpointHosts: r.options.EndpointHosts, CallerTokens: r.options.CallerTokens,
+		Broker: r.broker(), Now: metav1.Now(),
 	}}
 	servers, virtual := &v1alpha1.MCPServerList{}, &v1alpha1.MCPVirtualServerList{}
 	routes, gateways, services := &gatewayv1.HTTPRouteList{}, &gatewayv1.GatewayList{}, &corev1.ServiceList{}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -65,6 +66,8 @@ type Reporter struct {
 	client  client.Client
 	lock    resourcelock.Interface
 
+	// leading is held by who leads: one that has lost the lease may still be at work when this replica leads again.
+	leading sync.Mutex
 	// recent belongs to who leads: objects as they were written, as long as memory has older ones, by kind and name.
 	recent map[string]client.Object
 }
@@ -151,6 +154,11 @@ func pause(ctx context.Context, d time.Duration) {
 
 // lead writes statuses until the context ends.
 func (r *Reporter) lead(ctx context.Context) {
+	r.leading.Lock()
+	defer r.leading.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
 	r.Logger.InfoContext(ctx, "this replica writes the statuses of MCPServers and MCPVirtualServers", "lease", r.Names.Namespace+"/"+LeaseName)
 	retry := firstRetry
 	objects, err := r.watch(ctx)

@@ -35,6 +35,8 @@ func (p *prober) challenged(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("it was let through (HTTP %d): the policies are accepted and not in force; look at the status of the policy objects and at the log of what enforces them", resp.StatusCode)
 	case resp.StatusCode != http.StatusUnauthorized:
 		return "", fmt.Errorf("it was answered with HTTP %d in place of 401%s", resp.StatusCode, said(resp.Body))
+	case resp.Header.Get(wire.HeaderRefusedBy) != "":
+		return "", fmt.Errorf("it was refused by the broker, which has no part in most calls: the policies are accepted and not in force; look at the status of the policy objects and at the log of what enforces them")
 	case header == "":
 		return "", fmt.Errorf("it was refused with 401 and without WWW-Authenticate, so that no client would log in")
 	}

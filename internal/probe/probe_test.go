@@ -25,6 +25,7 @@ type gateway struct {
 
 	token        string   // who has none is refused
 	challenge    string   // with this; empty means with none
+	byBroker     bool     // by the broker, and not by what should have refused it before
 	metadata     string   // the protected resource metadata
 	forbidden    []string // tools that nobody may call
 	pages        [][]string
@@ -53,6 +54,9 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case g.token != "" && r.Header.Get("Authorization") != "Bearer "+g.token:
 		if g.challenge != "" {
 			w.Header().Set("WWW-Authenticate", g.challenge)
+		}
+		if g.byBroker {
+			w.Header().Set("x-mcp-refused-by", "mcpBroker")
 		}
 		w.WriteHeader(http.StatusUnauthorized)
 	case r.Method == http.MethodDelete:
@@ -202,6 +206,7 @@ func TestFaults(t *testing.T) {
 		"the tool is not there":   {&gateway{}, Options{Tool: "time_get_time"}, `the tool "time_get_time" is not among those that the caller may have: 2 tools: weather_get_forecast, weather_watch_storm`},
 		"the tool is not allowed": {&gateway{forbidden: []string{"weather_get_forecast"}}, Options{Tool: "weather_get_forecast"}, "the policies do not allow it to this caller"},
 		"the tool fails":          {&gateway{answer: `{"isError":true,"content":[{"type":"text","text":"no such city"}]}`}, Options{Tool: "weather_get_forecast"}, `the tool says that it failed: "no such city"`},
+		"only the broker refuses": {&gateway{token: "t", challenge: `Bearer resource_metadata="https://x/y"`, byBroker: true}, Options{Challenge: true}, "it was refused by the broker, which has no part in most calls"},
 		"a forbidden call passes": {&gateway{}, Options{Forbidden: "weather_watch_storm"}, "the call was let through: the policies are accepted and not in force"},
 		"an unknown call":         {&gateway{}, Options{Forbidden: "moon_phase"}, "name a tool that the gateway has, by the name that clients use"},
 	}

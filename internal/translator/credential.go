@@ -1,6 +1,7 @@
 package translator
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/guicassolato/mcp-gateway/api/v1alpha1"
@@ -30,6 +31,16 @@ func credential(server *v1alpha1.MCPServer, secrets []*attached) *config.Credent
 		c.Discovery = discovery(user.DiscoveryRef, files["spec.perUser.discoveryRef"])
 	}
 	return &c
+}
+
+// getsCallerTokens tells whether somebody whom the MCPServer names is sent the tokens that callers show the gateway.
+func getsCallerTokens(server *v1alpha1.MCPServer) bool {
+	o := server.Spec.OAuth
+	return o != nil && (o.ClientToken || o.TokenExchange != nil)
+}
+
+func (x *index) mayGetCallerTokens(namespace string) bool {
+	return slices.Contains(x.callerTokens, "*") || slices.Contains(x.callerTokens, namespace)
 }
 
 func oauth(c *config.CredentialSpec, o *v1alpha1.OAuth, files map[string]config.SecretSpec) {

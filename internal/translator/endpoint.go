@@ -2,6 +2,7 @@ package translator
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -16,18 +17,24 @@ type Path struct {
 	Value string
 }
 
-// endpoint finds the hostnames by which clients come to the broker: those of the HTTPRoutes that lead to its Service.
-func (x *index) endpoint(broker types.NamespacedName) []string {
-	var hosts []string
+// endpoint finds the hostnames by which clients come to the broker: those of the HTTPRoutes that lead to its Service. Others are those that it may not have,
+// under which the broker answers nobody.
+func (x *index) endpoint(broker types.NamespacedName) (hosts, others []string) {
 	for _, route := range x.routes {
 		if !x.leadsTo(route, broker) {
 			continue
 		}
 		for _, l := range x.attach(route).listeners {
-			hosts = append(hosts, served(l, route)...)
+			for _, host := range served(l, route) {
+				if _, err := netip.ParseAddr(host); err == nil || len(x.hosts) > 0 && !slices.Contains(x.hosts, host) {
+					others = append(others, host)
+				} else {
+					hosts = append(hosts, host)
+				}
+			}
 		}
 	}
-	return sortedSet(hosts)
+	return sortedSet(hosts), sortedSet(others)
 }
 
 func (x *index) leadsTo(route *gatewayv1.HTTPRoute, service types.NamespacedName) bool {

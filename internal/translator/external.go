@@ -3,9 +3,11 @@ package translator
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/guicassolato/mcp-gateway/api/v1alpha1"
@@ -28,11 +30,51 @@ func (x *index) external(route *gatewayv1.HTTPRoute, host string, number int32) 
 	for _, entry := range visible {
 		for i := range entry.Spec.Ports {
 			if entry.Spec.Ports[i].Number == number {
-				return entry.backend(host, &entry.Spec.Ports[i])
+				b, f := entry.backend(host, &entry.Spec.Ports[i])
+				if f == nil {
+					f = x.outside(entry, b.host)
+				}
+				if f != nil {
+					return nil, f
+				}
+				return b, nil
 			}
 		}
 	}
 	return nil, found(v1alpha1.ReasonBackendNotFound, "The ServiceEntry %q for the host %q has no port %d: add it, or correct the backendRef of the HTTPRoute %q.", keyOf(visible[0]), host, number, keyOf(route))
+}
+
+// outside refuses addresses that a ServiceEntry must not lead the broker to: the broker comes to where its author may not, and a ReferenceGrant is what opens
+// the Services of others.
+func (x *index) outside(entry *ServiceEntry, address string) *finding {
+	if ip, err := netip.ParseAddr(address); err == nil {
+		switch ip = ip.Unmap(); {
+		case ip.IsLoopback(), ip.IsLinkLocalUnicast(), ip.IsMulticast(), ip.IsUnspecified():
+			return found(v1alpha1.ReasonUnsupportedRoute, "The ServiceEntry %q leads to %q, an address of the machine itself or of its link: give it one that others can reach.", keyOf(entry), address)
+		}
+		for key, service := range x.services {
+			if key.Namespace != entry.Namespace && (service.Spec.ClusterIP == address || slices.Contains(service.Spec.ClusterIPs, address)) {
+				return inCluster(entry, address)
+			}
+		}
+		return nil
+	}
+	name := strings.TrimSuffix(strings.ToLower(address), ".")
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+		return found(v1alpha1.ReasonUnsupportedRoute, "The ServiceEntry %q leads to %q, the machine itself: give it a name that others can reach.", keyOf(entry), address)
+	}
+	// What the resolver of a pod makes a Service of: name.namespace.svc, with the cluster's domain or without, and anything within one label or two.
+	if strings.HasSuffix(name, ".svc") || strings.HasSuffix(name, ".svc."+x.domain) || strings.HasSuffix(name, "."+x.domain) || !strings.Contains(name, ".") {
+		return inCluster(entry, address)
+	}
+	if service, namespace, two := strings.Cut(name, "."); two && x.services[types.NamespacedName{Namespace: namespace, Name: service}] != nil {
+		return inCluster(entry, address)
+	}
+	return nil
+}
+
+func inCluster(entry *ServiceEntry, address string) *finding {
+	return found(v1alpha1.ReasonUnsupportedRoute, "The ServiceEntry %q leads to %q, which is a Service of the cluster: let the HTTPRoute's backendRef name the Service, for which the namespace of the Service can make a ReferenceGrant.", keyOf(entry), address)
 }
 
 func distance(a, b string) int {

@@ -34,6 +34,8 @@ type settings struct {
 	ClusterDomain string   `json:"clusterDomain,omitempty"`
 	Written       string   `json:"written,omitempty"`
 	Broker        string   `json:"broker,omitempty"`
+	EndpointHosts []string `json:"endpointHosts,omitempty"`
+	CallerTokens  []string `json:"callerTokens,omitempty"`
 	// Copies makes so many MCPServers of each one, with a number behind the name, for cases that are large.
 	Copies int `json:"copies,omitempty"`
 }
@@ -67,6 +69,7 @@ func read(t *testing.T, data []byte) translator.Input {
 		in.Broker = types.NamespacedName{Namespace: namespace, Name: name}
 	}
 	in.Watched, in.ClusterDomain, in.Written = s.Watched, s.ClusterDomain, []byte(s.Written)
+	in.EndpointHosts, in.CallerTokens = s.EndpointHosts, s.CallerTokens
 	for _, server := range in.MCPServers {
 		for i := range s.Copies {
 			c := server.DeepCopy()

@@ -61,7 +61,7 @@ func everyReason() []string {
 		return reasons
 	}
 	server := append(append(
-		of("MCPServer Accepted", v1alpha1.ReasonAccepted, v1alpha1.ReasonPending, v1alpha1.ReasonInvalid, v1alpha1.ReasonUnsupportedRoute, v1alpha1.ReasonNotAttached),
+		of("MCPServer Accepted", v1alpha1.ReasonAccepted, v1alpha1.ReasonPending, v1alpha1.ReasonInvalid, v1alpha1.ReasonUnsupportedRoute, v1alpha1.ReasonNotAttached, v1alpha1.ReasonNotPermitted),
 		of("MCPServer ResolvedRefs", v1alpha1.ReasonResolvedRefs, v1alpha1.ReasonPending, v1alpha1.ReasonTargetNotFound, v1alpha1.ReasonBackendNotFound, v1alpha1.ReasonRefNotPermitted,
 			v1alpha1.ReasonInvalidCredential, v1alpha1.ReasonInvalidCACertificate, v1alpha1.ReasonVirtualServerNotFound)...),
 		of("MCPServer Programmed", v1alpha1.ReasonProgrammed, v1alpha1.ReasonNotUsable, v1alpha1.ReasonTooLarge, v1alpha1.ReasonDisabled)...)
@@ -69,7 +69,7 @@ func everyReason() []string {
 		of("MCPVirtualServer Accepted", v1alpha1.ReasonAccepted, v1alpha1.ReasonInvalid, v1alpha1.ReasonConflict),
 		of("MCPVirtualServer ResolvedRefs", v1alpha1.ReasonResolvedRefs, v1alpha1.ReasonServerNotFound)...),
 		of("MCPVirtualServer Programmed", v1alpha1.ReasonProgrammed, v1alpha1.ReasonNotUsable, v1alpha1.ReasonTooLarge)...)
-	return append(append(server, virtual...), "Problem="+translator.ProblemGatewayNotFound, "Problem="+translator.ProblemTooLarge, "Problem="+translator.ProblemNoEndpoint)
+	return append(append(server, virtual...), "Problem="+translator.ProblemGatewayNotFound, "Problem="+translator.ProblemTooLarge, "Problem="+translator.ProblemNoEndpoint, "Problem="+translator.ProblemEndpointHost)
 }
 
 func collect(reasons map[string]bool, out translator.Output) {

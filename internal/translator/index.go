@@ -18,6 +18,8 @@ import (
 type index struct {
 	gateway types.NamespacedName
 	domain  string
+	// hosts may be the endpoint's, if there are any; callerTokens are namespaces.
+	hosts, callerTokens []string
 
 	routes     map[types.NamespacedName]*gatewayv1.HTTPRoute
 	gateways   map[types.NamespacedName]*gatewayv1.Gateway
@@ -34,7 +36,8 @@ type index struct {
 
 func newIndex(in Input, virtual []*v1alpha1.MCPVirtualServer) *index {
 	x := &index{
-		gateway:    in.Gateway,
+		gateway: in.Gateway,
+		hosts:   in.EndpointHosts, callerTokens: in.CallerTokens,
 		domain:     strings.ToLower(strings.Trim(cmp.Or(in.ClusterDomain, DefaultClusterDomain), ".")),
 		routes:     byKey(in.HTTPRoutes),
 		gateways:   byKey(in.Gateways),

@@ -23,6 +23,10 @@ type Input struct {
 	ClusterDomain string
 	// Broker is the Service of the broker. Without a name, the hostnames of its endpoint are not looked for.
 	Broker types.NamespacedName
+	// EndpointHosts are the hostnames that the endpoint may have, since policies know no others; none means any.
+	EndpointHosts []string
+	// CallerTokens are the namespaces whose MCPServers may get callers' tokens, "*" among them means all: whoever gets one can do with it what its caller may.
+	CallerTokens []string
 	// Now is the time of a transition that this translation finds.
 	Now metav1.Time
 	// Written is the configuration that is in force, if there is one. It tells which servers are in it where the new one is too large to be written.

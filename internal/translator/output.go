@@ -112,6 +112,7 @@ const (
 	ProblemGatewayNotFound = "GatewayNotFound"
 	ProblemTooLarge        = "TooLarge"
 	ProblemNoEndpoint      = "NoEndpoint"
+	ProblemEndpointHost    = "EndpointHost"
 )
 
 // Problem is something that no single object is to blame for.

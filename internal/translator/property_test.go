@@ -125,6 +125,12 @@ func (d *dice) input() translator.Input {
 	if d.once(2) {
 		in.Broker = types.NamespacedName{Namespace: d.namespace(), Name: d.name()}
 	}
+	if d.once(3) {
+		in.EndpointHosts = some(d, 2, d.name)
+	}
+	if !d.once(3) {
+		in.CallerTokens = []string{one(d, "*", d.namespace())}
+	}
 	if d.once(4) {
 		in.Watched = some(d, 2, d.namespace)
 	}

@@ -81,6 +81,9 @@ func (x *index) member(server *v1alpha1.MCPServer) *member {
 			m.unresolved = append(m.unresolved, *f)
 		}
 	}
+	if getsCallerTokens(server) && !x.mayGetCallerTokens(server.Namespace) {
+		m.refuse(found(v1alpha1.ReasonNotPermitted, "spec.oauth would have the server, or its authorization server, get the tokens of callers, with which it could do what they may: whoever runs the gateway has to allow that to the namespace %q, by --caller-token-namespaces of the controller.", server.Namespace))
+	}
 	m.finish()
 	return m
 }

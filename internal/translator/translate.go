@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/guicassolato/mcp-gateway/internal/config"
 )
@@ -30,7 +31,12 @@ func Translate(in Input) Output {
 		out.problem(ProblemGatewayNotFound, "the Gateway %q does not exist: create it, or let the controller serve another one", x.gateway)
 	}
 	if in.Broker.Name != "" {
-		out.Endpoint = x.endpoint(in.Broker)
+		var others []string
+		out.Endpoint, others = x.endpoint(in.Broker)
+		if len(others) > 0 {
+			out.problem(ProblemEndpointHost, "HTTPRoutes lead %s to the Service %q, where nobody is answered: the endpoint may have %s, whose policies know no other hostname; take them out of the routes, or give them to --endpoint-hosts",
+				quoted(others, ", "), in.Broker, cmp.Or(strings.Join(in.EndpointHosts, ", "), "no address in place of a name"))
+		}
 		if len(out.Endpoint) == 0 {
 			out.problem(ProblemNoEndpoint, "no HTTPRoute of the Gateway %q leads to the Service %q, so that there is no endpoint: make one with the endpoint's hostname", x.gateway, in.Broker)
 		}

@@ -54,6 +54,9 @@ const (
 	HeaderRouterKey = "x-mcp-router-key"
 	// HeaderAuthorized is a signed list of what a caller may have, from a policy engine that decides by itself. It is for the broker.
 	HeaderAuthorized = "x-mcp-authorized"
+	// HeaderRefusedBy is on the broker's own refusal of a caller's token. Where policies are in force nobody sees it: they refuse the call before, and others
+	// that the broker has no part in.
+	HeaderRefusedBy = "x-mcp-refused-by"
 	// HeaderIntent tells the broker what the router wants of it where the body does not say so.
 	HeaderIntent = "x-mcp-intent"
 	// HeaderAnswered marks a server's answer on its way from the server's cluster to whoever judges it. A reply of Envoy's own, such as

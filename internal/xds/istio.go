@@ -91,7 +91,7 @@ func (o Istio) problem() error {
 		errs = append(errs, checkHost(host))
 	}
 	for _, s := range o.Servers {
-		errs = append(errs, checkHost(s.Host))
+		errs = append(errs, checkHostname(s.Host))
 		if s.Path != "" && s.Kind != PathRegex && !strings.HasPrefix(s.Path, "/") {
 			errs = append(errs, fmt.Errorf("istio: path %q of %q: must begin with a slash", s.Path, s.Host))
 		}
@@ -115,10 +115,24 @@ func (s IstioService) problem(what string) error {
 
 // checkHost refuses what is no hostname of the Gateway API, nor the "*" of a listener that has none.
 func checkHost(host string) error {
+	if isIP(host) {
+		return fmt.Errorf("istio: hostname %q: want a name, not an address", host)
+	}
+	return checkHostname(host)
+}
+
+// isIP tells whether a hostname is an address, which clients may call a server by, but not the endpoint.
+func isIP(host string) bool {
+	_, err := netip.ParseAddr(strings.TrimPrefix(host, "*."))
+	return err == nil
+}
+
+// checkHostname is for what the API server has let pass as a hostname, addresses among them: whoever may make a route must not be able to keep those of others
+// from being closed.
+func checkHostname(host string) error {
 	name := strings.TrimPrefix(host, "*.")
-	_, notIP := netip.ParseAddr(name)
 	bad := strings.ContainsFunc(name, func(r rune) bool { return r != '.' && r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') })
-	if host != "*" && (name == "" || bad || notIP == nil) {
+	if host != "*" && (name == "" || bad) {
 		return fmt.Errorf("istio: hostname %q: want a name in lower case, \"*.\" and a name, or \"*\"", host)
 	}
 	return nil
@@ -142,9 +156,10 @@ func EnvoyFilters(o Istio) ([]map[string]any, error) {
 		return nil, err
 	}
 	return []map[string]any{
-		w.object("endpoint", o.Priority, endpoint),
-		// A host may be the endpoint's and a server's: the routes of the endpoint are put before these.
+		// A host may be the endpoint's and a server's: the routes of the endpoint are put before these. They come first, so that nothing is open that
+		// need not be where only one can be written.
 		w.object("servers", o.Priority-1, closed),
+		w.object("endpoint", o.Priority, endpoint),
 	}, nil
 }
 

@@ -119,14 +119,33 @@ func (w *istioWiring) endpointPatches() []any {
 	return out
 }
 
-// serverPatches answer what would pass the gateway by. No request that the router has labelled comes this way, for it stays at the endpoint's host.
-func (w *istioWiring) serverPatches() []any {
+// closedPaths is how many paths of one host are closed each by itself. A host with more is closed as a whole: the objects must stay small enough for the API
+// server, whatever a single route has.
+const closedPaths = 64
+
+// pathsToClose are the ways to the servers, in order.
+func (w *istioWiring) pathsToClose() []IstioPath {
 	paths := slices.Clone(w.Servers)
 	slices.SortFunc(paths, func(a, b IstioPath) int {
 		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Kind, b.Kind))
 	})
+	paths = slices.Compact(paths)
+	of := map[string]int{}
+	for _, p := range paths {
+		of[p.Host]++
+	}
+	for i := range paths {
+		if of[paths[i].Host] > closedPaths {
+			paths[i] = IstioPath{Host: paths[i].Host}
+		}
+	}
+	return slices.Compact(paths)
+}
+
+// serverPatches answer what would pass the gateway by. No request that the router has labelled comes this way, for it stays at the endpoint's host.
+func (w *istioWiring) serverPatches() []any {
 	out := []any{}
-	for _, p := range slices.Compact(paths) {
+	for _, p := range w.pathsToClose() {
 		r := &routev3.Route{
 			Name:  istioRoutePrefix + "closed",
 			Match: p.match(),

@@ -3,6 +3,7 @@ package xds_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -178,4 +179,33 @@ func TestIstioClosesWhatItCannotMatch(t *testing.T) {
 		assert.Equal(t, map[string]any{"prefix": "/"}, routes[0]["match"], "%+v", p)
 		assert.Empty(t, patches(t, objects, "HTTP_FILTER"), "there is no endpoint")
 	}
+}
+
+// TestIstioClosesWhateverARouteHas: what one route has must not keep those of others from being closed.
+func TestIstioClosesWhateverARouteHas(t *testing.T) {
+	o := readIstio(t, "testdata/minimal.istio-in.yaml")
+	o.Servers = []xds.IstioPath{{Host: "192.0.2.1"}, {Host: "weather.mcp.local", Path: "/mcp"}}
+	for i := range 500 {
+		o.Servers = append(o.Servers, xds.IstioPath{Host: "many.mcp.local", Path: fmt.Sprintf("/%0100d", i)})
+	}
+	objects, err := xds.EnvoyFilters(o)
+	require.NoError(t, err)
+	var closed []string
+	for _, o := range objects {
+		for _, p := range o["spec"].(map[string]any)["configPatches"].([]any) {
+			text, err := json.Marshal(p)
+			require.NoError(t, err)
+			if strings.Contains(string(text), "reached through the gateway only") {
+				closed = append(closed, string(text))
+			}
+		}
+	}
+	require.Len(t, closed, 3, "a host with many paths is closed as a whole")
+	for i, host := range []string{"192.0.2.1", "many.mcp.local", "weather.mcp.local"} {
+		assert.Contains(t, closed[i], host)
+	}
+	assert.Contains(t, closed[1], `"prefix":"/"`)
+	o.Hosts = []string{"192.0.2.2"}
+	_, err = xds.EnvoyFilters(o)
+	require.ErrorContains(t, err, "want a name, not an address")
 }
