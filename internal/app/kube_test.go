@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +62,7 @@ spec:
     - {name: mcp, port: 8080, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}
 `
 
-// toServer is the way to a server on this machine: %[1]s is its name, %[2]s its port.
+// toServer is the way to a server on this machine: %[1]s is its name, %[2]s its address, %[3]s its port.
 const toServer = `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -69,7 +71,7 @@ spec:
   hosts: [%[1]s.example.com]
   resolution: STATIC
   ports: [{number: 80, name: http, protocol: HTTP}]
-  endpoints: [{address: 127.0.0.1, ports: {http: %[2]s}}]
+  endpoints: [{address: %[2]s, ports: {http: %[3]s}}]
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -240,7 +242,50 @@ func (c *inCluster) add(name string, u *testbed.Upstream, spec string) {
 	c.t.Helper()
 	at, err := url.Parse(u.URL)
 	require.NoError(c.t, err)
-	c.kubectl(fmt.Sprintf(toServer, name, at.Port())+spec, "apply", "-f", "-")
+	host, port := outward(c.t, at.Host)
+	c.kubectl(fmt.Sprintf(toServer, name, host, port)+spec, "apply", "-f", "-")
+}
+
+// outward makes a server on loopback reachable at an address that others can reach as well, since a ServiceEntry may lead to no other.
+func outward(t *testing.T, server string) (host, port string) {
+	t.Helper()
+	addresses, err := net.InterfaceAddrs()
+	require.NoError(t, err)
+	i := slices.IndexFunc(addresses, func(a net.Addr) bool {
+		network, ok := a.(*net.IPNet)
+		return ok && network.IP.IsGlobalUnicast() && network.IP.To4() != nil
+	})
+	require.GreaterOrEqual(t, i, 0, "this machine has no address but loopback: give it one, as in \"ip link add dummy0 type dummy && ip addr add 192.0.2.1/24 dev dummy0\"")
+	l, err := net.Listen("tcp", net.JoinHostPort(addresses[i].(*net.IPNet).IP.String(), "0"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			from, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go carry(from, server)
+		}
+	}()
+	host, port, err = net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	return host, port
+}
+
+// carry carries bytes both ways until one side ends.
+func carry(from net.Conn, server string) {
+	defer func() { _ = from.Close() }()
+	to, err := net.Dial("tcp", server)
+	if err != nil {
+		return
+	}
+	defer func() { _ = to.Close() }()
+	go func() {
+		_, _ = io.Copy(to, from)
+		_ = to.Close()
+	}()
+	_, _ = io.Copy(from, to)
 }
 
 // From objects in a cluster to a gateway that serves and back to the objects' statuses.
@@ -294,7 +339,7 @@ func TestInCluster(t *testing.T) {
 		gone := testbed.NewUpstream(t, testbed.Script{})
 		gone.Down()
 		c.add("gone", gone, "")
-		assert.Contains(t, c.awaitReady("gone", "False/Unreachable"), "connection refused")
+		assert.Contains(t, c.awaitReady("gone", "False/Unreachable"), "Check that its pods run and that its Service and HTTPRoute lead to them")
 		gone.Up(t)
 		c.awaitReady("gone", "True/Ready (0)")
 		c.kubectl("", "delete", "mcps/locked", "mcps/gone", "-n", "team")
