@@ -27,9 +27,9 @@ const mostConditions = 8
 // affected is what was last written into the Gateway's status, as long as memory has an older one.
 type affected struct {
 	gateway *gatewayv1.Gateway
-	// refused is the error of a write that the API server has refused, and later is when it is worth another try.
-	refused string
-	later   time.Time
+	// refused is the error of a write that the API server has refused, vain what it was to say, and later when that is worth another try.
+	refused, vain string
+	later         time.Time
 }
 
 // refusedPause is how long a write that the API server refuses is not tried again: whoever gives the permission for it tells nobody.
@@ -60,6 +60,11 @@ func (r *reconciler) tellGateway(ctx context.Context, w *world, out *translator.
 	if was != nil && *was == *want {
 		return nil
 	}
+	says := fmt.Sprint(want.Reason, want.ObservedGeneration, want.Message)
+	if r.affected.refused != "" && says == r.affected.vain && time.Now().Before(r.affected.later) {
+		return nil
+	}
+	r.affected.vain = says
 	return r.writeAffected(ctx, gateway, []any{want})
 }
 
@@ -98,9 +103,6 @@ func (r *reconciler) writeAffected(ctx context.Context, gateway *gatewayv1.Gatew
 	}
 	if len(conditions) > 0 {
 		object.Object["status"] = map[string]any{"conditions": conditions}
-	}
-	if time.Now().Before(r.affected.later) {
-		return nil
 	}
 	err := r.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(r.manager), client.ForceOwnership)
 	switch {
