@@ -43,12 +43,19 @@ func TestAPIServer(t *testing.T) {
 	kubectl(t, c, monitoringKind("PodMonitor")+"\n---\n"+monitoringKind("PrometheusRule"), "create", "--filename", "-")
 	kubectl(t, c, "", "wait", "--for=condition=established", "crd", "--all", "--timeout=60s")
 
+	kubectl(t, c, "", "patch", "crd", "mcpservers.mcp.kagenti.com", "--type=json",
+		"--patch", `[{"op": "add", "path": "/spec/versions/0/schema/openAPIV3Schema/description", "value": "of another version"}]`)
+	lacks(t, c, `The cluster's definition "mcpservers.mcp.kagenti.com" is not the one of this version of the chart, and Helm does not change definitions.`)
+	kubectl(t, c, "", "apply", "--server-side", "--force-conflicts", "--filename", "mcp-gateway/charts/crds/crds")
+
 	for name, path := range cases(t, "values") {
 		t.Run(name, func(t *testing.T) { taken(t, c, path) })
 	}
 	for name, args := range map[string][]string{
 		"default": nil, "own-gateway": {"--values", "testdata/values/own-gateway.yaml", "--set", "gateway.enabled=false"},
 		"dev": {"--values", "mcp-gateway/values-dev.yaml"}, "production": {"--values", "mcp-gateway/values-production.yaml"},
+		"plain-http": {"--set", "policies.enabled=true,policies.engine=istio,policies.authentication.issuer=http://login.example.com,policies.authentication.audiences={a}," +
+			"policies.authentication.jwksURI=http://login.auth.svc.cluster.local/keys"},
 	} {
 		t.Run("notes of "+name, func(t *testing.T) { notes(t, c, name, args) })
 	}

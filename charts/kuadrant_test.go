@@ -164,7 +164,7 @@ func (k *kuadrant) decide(t testing.TB, headers map[string]string) policytest.Ou
 func (k *kuadrant) granted(t testing.TB, token string) *authn.Grants {
 	t.Helper()
 	headers := asHeaders(policy.Request{Server: wire.BrokerServer}, "tools/list", token)
-	headers[wire.HeaderRouterKey] = "a key"
+	headers[wire.HeaderCluster] = wire.BrokerCluster
 	a, err := k.authorino.check(headers)
 	require.NoError(t, err)
 	if a.status != 200 {

@@ -12,5 +12,5 @@ ISTIO_CRDS=$(module_dir "$HACK_DIR/cluster/istio" istio.io/istio)/manifests/char
 KUADRANT_CRDS=$("$HACK_DIR/kuadrant-crds.sh")
 export HELM_BIN KUBEBUILDER_ASSETS ISTIO_CRDS KUADRANT_CRDS
 start=$SECONDS
-go test -count=1 -timeout 20m ${flags[@]+"${flags[@]}"} ./charts/... || die "tests of the charts: failed after $((SECONDS - start)) s"
+go test -count=1 -timeout 20m ./charts/... ${flags[@]+"${flags[@]}"} || die "tests of the charts: failed after $((SECONDS - start)) s"
 log "tests of the charts: ok, $((SECONDS - start)) s"

@@ -95,8 +95,8 @@ priorityClassName: {{ . }}
 
 {{/*
 Roles and bindings of a service account, of the same rules as the kustomization's (files/role.yaml): include "mcp-gateway.rbac" (list . "NAME").
-With global.watchNamespaces what is for the whole cluster is given in these namespaces only. What is not in one namespace with the release is named after it, so
-that two releases do not meet.
+With global.watchNamespaces what is for the whole cluster is given in these namespaces only, and in the Gateway's, where routes and Services are, nothing of it
+that is about MCPServers and what they refer to. What is not in one namespace with the release is named after it, so that two releases do not meet.
 */}}
 {{- define "mcp-gateway.rbac" -}}
 {{- $top := first . }}
@@ -124,7 +124,16 @@ that two releases do not meet.
 {{- $places = concat $top.Values.global.watchNamespaces (list $here $gateway) | uniq | sortAlpha }}
 {{- end }}
 {{- range $place := $places }}
-{{- include "mcp-gateway.grant" (dict "top" $top "account" $name "name" (printf "%s-%s" $name $here) "namespace" $place "rules" $role.rules) }}
+{{- $rules := $role.rules }}
+{{- if and (eq $place $gateway) (ne $place $here) (not (has $place $top.Values.global.watchNamespaces)) }}
+{{- $rules = list }}
+{{- range $role.rules }}
+{{- if not (or (has "mcp.kagenti.com" .apiGroups) (has "secrets" .resources)) }}{{ $rules = append $rules . }}{{ end }}
+{{- end }}
+{{- end }}
+{{- if $rules }}
+{{- include "mcp-gateway.grant" (dict "top" $top "account" $name "name" (printf "%s-%s" $name $here) "namespace" $place "rules" $rules) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -199,5 +208,19 @@ and `helm template --dry-run=server` knows definitions alone.
 {{- $top := first . -}}
 {{- if and (lookup "v1" "Namespace" "" "kube-system") (not ($top.Capabilities.APIVersions.Has (index . 1))) -}}
 {{- if not (lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" (index . 2)) -}}true{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* How many seconds a duration such as 1m30s has, as a decimal number, or nothing if it is no duration. */}}
+{{- define "mcp-gateway.seconds" -}}
+{{- $units := dict "h" 3600.0 "m" 60.0 "s" 1.0 "ms" 0.001 "us" 0.000001 "µs" 0.000001 "μs" 0.000001 "ns" 0.000000001 -}}
+{{- $number := `(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)` -}}
+{{- $unit := `(?:ns|us|µs|μs|ms|s|m|h)` -}}
+{{- if regexMatch (printf `^\+?(?:0|(?:%s%s)+)$` $number $unit) . -}}
+{{- $sum := 0.0 -}}
+{{- range $part := regexFindAll (printf `%s%s` $number $unit) . -1 -}}
+{{- $sum = addf $sum (mulf (float64 (printf "0%s" (regexFind $number $part))) (get $units (regexFind (printf `%s$` $unit) $part))) -}}
+{{- end -}}
+{{- printf "%.9f" $sum | regexFind `^[0-9]+(?:\.[0-9]*[1-9])?` -}}
 {{- end -}}
 {{- end }}

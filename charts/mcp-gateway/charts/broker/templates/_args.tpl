@@ -1,3 +1,11 @@
+{{/* What no schema can say of the broker: a pod needs its time to end in. */}}
+{{- define "mcp-gateway.checkBroker" }}
+{{- $needed := addf (include "mcp-gateway.seconds" .Values.shutdownDelay | float64) (include "mcp-gateway.seconds" .Values.drainTimeout | float64) 5 }}
+{{- if lt (float64 .Values.terminationGracePeriodSeconds) $needed }}
+{{- fail (printf "\n\nbroker.terminationGracePeriodSeconds is %d, and a pod that is told to stop serves for %s (broker.shutdownDelay), lets calls end for %s (broker.drainTimeout), and needs 5s to end: set it to %.0f or more" (int .Values.terminationGracePeriodSeconds) .Values.shutdownDelay .Values.drainTimeout (ceil $needed)) }}
+{{- end }}
+{{- end }}
+
 {{- define "mcp-gateway.brokerArgs" }}
 - --config-map=$(POD_NAMESPACE)/mcp-gateway-config
 - --public-url=$(PUBLIC_URL)
@@ -24,6 +32,7 @@
 {{- if ne .Values.session.maxAge "24h" }}
 - --session-max-age={{ .Values.session.maxAge }}
 {{- end }}
+- --shutdown-delay={{ .Values.shutdownDelay }}
 {{- if ne .Values.drainTimeout "10s" }}
 - --drain-timeout={{ .Values.drainTimeout }}
 {{- end }}

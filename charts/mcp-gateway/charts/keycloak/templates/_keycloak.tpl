@@ -56,6 +56,14 @@ URLs lead to.
 {{- if and .Values.realmImport.url .Values.instance.enabled -}}
   {{- fail "keycloak.realmImport.url is set, and a Keycloak is installed as well: set keycloak.instance.enabled to false to use yours, or leave the URL empty" -}}
 {{- end -}}
+{{- if .Values.realm.exampleUsers -}}
+  {{- $host := include "keycloak.hostname" . -}}
+  {{- if .Values.realmImport.url -}}
+    {{- fail "keycloak.realm.exampleUsers is true, and keycloak.realmImport.url is set: users whose passwords everybody knows come into no Keycloak of yours. Set exampleUsers to false, or leave the URL empty" -}}
+  {{- else if not (regexMatch `^(localhost|127\.0\.0\.1|\[?::1\]?|(.+\.)?127-0-0-1\.sslip\.io)$` $host) -}}
+    {{- fail (printf "keycloak.realm.exampleUsers is true, and others can reach %q: users whose passwords everybody knows are for a keycloak.instance.url of this machine alone, such as http://localhost:8889. Set exampleUsers to false, or change the URL" $host) -}}
+  {{- end -}}
+{{- end -}}
 {{- if and .Values.instance.enabled (has (include "keycloak.hostname" .) .Values.global.hostnames) -}}
   {{- fail (printf "keycloak.instance.url has the hostname %q of the MCP endpoint: give Keycloak a hostname of its own" (include "keycloak.hostname" .)) -}}
 {{- end -}}

@@ -22,17 +22,3 @@
 {{- if kindIs "string" $path -}}{{- $path = splitList "." $path -}}{{- end -}}
 {{- $path | toRawJson -}}
 {{- end }}
-
-{{/* How many seconds a duration such as 1m30s has, as a decimal number, or nothing if it is no duration. */}}
-{{- define "policies.seconds" -}}
-{{- $units := dict "h" 3600.0 "m" 60.0 "s" 1.0 "ms" 0.001 "us" 0.000001 "µs" 0.000001 "μs" 0.000001 "ns" 0.000000001 -}}
-{{- $number := `(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)` -}}
-{{- $unit := `(?:ns|us|µs|μs|ms|s|m|h)` -}}
-{{- if regexMatch (printf `^\+?(?:0|(?:%s%s)+)$` $number $unit) . -}}
-{{- $sum := 0.0 -}}
-{{- range $part := regexFindAll (printf `%s%s` $number $unit) . -1 -}}
-{{- $sum = addf $sum (mulf (float64 (printf "0%s" (regexFind $number $part))) (get $units (regexFind (printf `%s$` $unit) $part))) -}}
-{{- end -}}
-{{- printf "%.9f" $sum | regexFind `^[0-9]+(?:\.[0-9]*[1-9])?` -}}
-{{- end -}}
-{{- end }}

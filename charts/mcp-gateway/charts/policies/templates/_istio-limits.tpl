@@ -40,7 +40,7 @@ The places of the limits, as JSON, beginning with the one that is filled up slow
 {{- define "policies.istio.slowestFirst" -}}
 {{- $keys := list -}}
 {{- range $i, $limit := .Values.rateLimits -}}
-  {{- $keys = append $keys (printf "%030.12f %d" (divf $limit.limit (float64 (include "policies.seconds" $limit.window))) $i) -}}
+  {{- $keys = append $keys (printf "%030.12f %d" (divf $limit.limit (float64 (include "mcp-gateway.seconds" $limit.window))) $i) -}}
 {{- end -}}
 {{- $places := list -}}
 {{- range sortAlpha $keys }}{{ $places = append $places (splitList " " . | last | int) }}{{ end -}}
@@ -55,7 +55,7 @@ been filled up: Istio drops the setting by which newer Envoys say the very secon
 {{- $limit := first . -}}
 {{- $name := last . -}}
 {{- $per := ternary $limit.per (list $limit.per) (kindIs "slice" $limit.per) -}}
-{{- $seconds := include "policies.seconds" $limit.window -}}
+{{- $seconds := include "mcp-gateway.seconds" $limit.window -}}
 {{- $always := dict "numerator" 100 -}}
 {{- $actions := list (dict "extension" (dict "name" "envoy.rate_limit_descriptors.expr" "typed_config" (dict
       "@type" "type.googleapis.com/envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor"

@@ -13,7 +13,7 @@ knows a star at the beginning or the end of every value.
 {{- end -}}
 {{- with $values.authentication -}}
 {{- if .clockSkew -}}
-{{- if ne (include "policies.seconds" .clockSkew) "60" -}}
+{{- if ne (include "mcp-gateway.seconds" .clockSkew) "60" -}}
 {{- include "policies.refuse" (list $found "policies.authentication.clockSkew" (printf "%q is not what Istio does: it takes tokens up to a minute after their end, and cannot be told otherwise. Take the key out, write 1m, or use the engine kuadrant" .clockSkew)) -}}
 {{- end -}}
 {{- end -}}

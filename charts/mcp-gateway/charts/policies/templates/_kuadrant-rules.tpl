@@ -83,7 +83,7 @@ response:
       # What the caller may have, for the broker, which shows nothing else. It is for what goes to the broker only.
       x-mcp-authorized:
         when:
-          - predicate: {{ include "policies.kuadrant.has" "router-key" | squote }}
+          - predicate: {{ printf "%s && %s == \"mcp_broker\"" (include "policies.kuadrant.has" "cluster") (include "policies.kuadrant.header" "cluster") | squote }}
         wristband:
           issuer: mcp-gateway
           customClaims:

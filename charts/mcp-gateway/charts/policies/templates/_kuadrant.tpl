@@ -211,16 +211,19 @@ dyn({{ toRawJson $rule.allow }})
 {{- define "policies.validateForKuadrant" -}}
 {{- $found := index . 0 -}}
 {{- $values := (index . 1).Values -}}
+{{- if not $values.global.istio.enabled -}}
+{{- include "policies.refuse" (list $found "policies.engine" "is kuadrant, and global.istio.enabled is false: only where Istio's Envoy asks the router do requests come with the headers by which Kuadrant finds tokens and the calls of servers, and all would be refused. Set global.istio.enabled to true") -}}
+{{- end -}}
 {{- if hasKey $values "rateLimitService" -}}
 {{- include "policies.refuse" (list $found "policies.rateLimitService" "the engine kuadrant counts with Kuadrant's own Limitador, for all Envoys together: take the key out") -}}
 {{- end -}}
 {{- with $values.authentication -}}
-{{- if and (hasKey . "clockSkew") (ne (include "policies.seconds" .clockSkew) "0") -}}
+{{- if and (hasKey . "clockSkew") (ne (include "mcp-gateway.seconds" .clockSkew) "0") -}}
 {{- include "policies.refuse" (list $found "policies.authentication.clockSkew" (printf "%q: Authorino takes a token up to its very end: take the key out, or write 0s" .clockSkew)) -}}
 {{- end -}}
 {{- end -}}
 {{- range $i, $limit := $values.rateLimits -}}
-{{- if not (regexMatch `^[0-9]+$` (include "policies.seconds" $limit.window)) -}}
+{{- if not (regexMatch `^[0-9]+$` (include "mcp-gateway.seconds" $limit.window)) -}}
 {{- include "policies.refuse" (list $found (printf "policies.rateLimits[%d].window" $i) (printf "%q: Kuadrant counts in whole seconds" $limit.window)) -}}
 {{- end -}}
 {{- end -}}

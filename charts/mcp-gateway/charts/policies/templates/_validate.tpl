@@ -131,10 +131,10 @@ What is wrong with the policy values is told as the gateway itself tells it of a
 {{- define "policies.validateDuration" -}}
 {{- $value := index . 2 -}}
 {{- $seconds := "" -}}
-{{- if kindIs "string" $value -}}{{- $seconds = include "policies.seconds" $value -}}{{- end -}}
+{{- if kindIs "string" $value -}}{{- $seconds = include "mcp-gateway.seconds" $value -}}{{- end -}}
 {{- if not $seconds -}}
 {{- include "policies.refuse" (list (index . 0) (index . 1) (printf "%v is not a duration; write a number with its unit, as in 30s or 1m30s" $value)) -}}
-{{- else if or (lt (float64 $seconds) (include "policies.seconds" (index . 3) | float64)) (gt (float64 $seconds) (include "policies.seconds" (index . 4) | float64)) -}}
+{{- else if or (lt (float64 $seconds) (include "mcp-gateway.seconds" (index . 3) | float64)) (gt (float64 $seconds) (include "mcp-gateway.seconds" (index . 4) | float64)) -}}
 {{- include "policies.refuse" (list (index . 0) (index . 1) (printf "%q must be from %s to %s" $value (index . 3) (index . 4))) -}}
 {{- end -}}
 {{- end }}
@@ -336,7 +336,7 @@ first, then calls and brackets from the innermost to the outermost.
 {{- if hasKey $limit "window" -}}
 {{- include "policies.validateDuration" (list $found (printf "%s.window" $at) $limit.window "1s" "24h") -}}
 {{- if and (hasKey $values "rateLimitService") (kindIs "string" $limit.window) -}}
-{{- if not (has (include "policies.seconds" $limit.window) (list "1" "60" "3600" "86400")) -}}
+{{- if not (has (include "mcp-gateway.seconds" $limit.window) (list "1" "60" "3600" "86400")) -}}
 {{- include "policies.refuse" (list $found (printf "%s.window" $at) (printf "%q is nothing that a rate limit service counts in: with policies.rateLimitService it must be 1s, 1m, 1h or 24h" $limit.window)) -}}
 {{- end -}}
 {{- end -}}
