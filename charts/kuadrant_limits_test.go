@@ -131,9 +131,9 @@ func (l *limitador) counts(t testing.TB, limit rateLimit, in map[string]any) boo
 
 // Kuadrant's budgets and those of our own model are spent by the same calls.
 func TestKuadrantCounts(t *testing.T) {
-	g := policytest.NewGenerator(seed(t), testIssuer, testAudience)
+	g := policytest.NewGenerator(policytest.Seed(t, "CHARTS"), testIssuer, testAudience)
 	limited := 0
-	for n := range agreement(t) / 2 {
+	for n := range policytest.Policies(t, "CHARTS", 30, 5) / 2 {
 		file, err := yaml.Marshal(map[string]any{"policies": map[string]any{
 			"authentication": map[string]any{"issuer": testIssuer, "audiences": []any{testAudience}},
 			"rateLimits":     g.Limits(),
@@ -159,5 +159,5 @@ func TestKuadrantCounts(t *testing.T) {
 			require.Equal(t, want, k.do(t, c.Request, c.Method, tokens[sub]), "policy %d:\n%s\n%s calls %+v", n, file, sub, c.Request)
 		}
 	}
-	require.Greater(t, limited, agreement(t)*5, "too few were limited to prove anything")
+	require.Greater(t, limited, policytest.Policies(t, "CHARTS", 30, 5)*5, "too few were limited to prove anything")
 }

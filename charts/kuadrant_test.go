@@ -7,8 +7,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"maps"
-	mathrand "math/rand/v2"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -217,35 +215,12 @@ func withoutClockSkew(t testing.TB, values []byte) []byte {
 	return out
 }
 
-// agreement is how many policies are tried, with a hundred requests each: CHARTS_AGREEMENT_POLICIES, else thirty, or five in a short run.
-func agreement(t *testing.T) int {
-	t.Helper()
-	if n, err := strconv.Atoi(os.Getenv("CHARTS_AGREEMENT_POLICIES")); err == nil {
-		return n
-	}
-	if testing.Short() {
-		return 5
-	}
-	return 30
-}
-
-// seed is CHARTS_AGREEMENT_SEED, else any.
-func seed(t *testing.T) uint64 {
-	t.Helper()
-	n, err := strconv.ParseUint(os.Getenv("CHARTS_AGREEMENT_SEED"), 10, 64)
-	if err != nil {
-		n = mathrand.Uint64() //nolint:gosec // nothing secret
-	}
-	t.Logf("for the same again: CHARTS_AGREEMENT_SEED=%d", n)
-	return n
-}
-
 // What Kuadrant lets pass, what the broker shows by Authorino's word, and what the same values say of it in our own process are the same, whatever the
 // values, the caller and the request.
 func TestKuadrantAgrees(t *testing.T) {
-	g := policytest.NewGenerator(seed(t), testIssuer, testAudience)
+	g := policytest.NewGenerator(policytest.Seed(t, "CHARTS"), testIssuer, testAudience)
 	counts := map[policytest.Outcome]int{}
-	for n := range agreement(t) {
+	for n := range policytest.Policies(t, "CHARTS", 30, 5) {
 		file, authenticated, err := g.Values()
 		require.NoError(t, err)
 		k := newKuadrant(t, file)
@@ -280,7 +255,7 @@ func TestKuadrantAgrees(t *testing.T) {
 		}
 	}
 	t.Logf("outcomes: %v", counts)
-	total := agreement(t) * 100
+	total := policytest.Policies(t, "CHARTS", 30, 5) * 100
 	for _, outcome := range []policytest.Outcome{policytest.Allowed, policytest.Denied} {
 		require.Greater(t, counts[outcome], total/20, "too few %s to prove anything", outcome)
 	}
@@ -299,7 +274,7 @@ func asJSON(t testing.TB, claims map[string]any) map[string]any {
 
 // Names that are no plain ASCII are encoded in headers. A glob finds their beginnings and ends all the same, and never what only the encoding looks like.
 func TestKuadrantFindsEncodedNames(t *testing.T) {
-	g := policytest.NewGenerator(seed(t), testIssuer, testAudience)
+	g := policytest.NewGenerator(policytest.Seed(t, "CHARTS"), testIssuer, testAudience)
 	word := func(most int) string {
 		letters := []rune(`ab=?+/"\ ß€😀YQ64`)
 		out := ""

@@ -4,10 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"maps"
-	"math/rand/v2"
 	"net/http"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -47,34 +44,11 @@ func ask(t *testing.T, client *http.Client, url, body, token string) int {
 	return resp.StatusCode
 }
 
-// agreement is how many policies are tried, with a hundred requests each: XDS_AGREEMENT_POLICIES, else a hundred, or ten in a short run.
-func agreement(t *testing.T) int {
-	t.Helper()
-	if n, err := strconv.Atoi(os.Getenv("XDS_AGREEMENT_POLICIES")); err == nil {
-		return n
-	}
-	if testing.Short() {
-		return 10
-	}
-	return 100
-}
-
-// seed is XDS_AGREEMENT_SEED, else any.
-func seed(t *testing.T) uint64 {
-	t.Helper()
-	n, err := strconv.ParseUint(os.Getenv("XDS_AGREEMENT_SEED"), 10, 64)
-	if err != nil {
-		n = rand.Uint64()
-	}
-	t.Logf("for the same again: XDS_AGREEMENT_SEED=%d", n)
-	return n
-}
-
 // What Envoy lets pass and what the same values say of it in our own process, by which lists are made, is the same, whatever the values, the
 // caller and the request.
 func TestEnvoyAgrees(t *testing.T) {
 	const requestsEach, callersEach = 100, 10
-	g := policytest.NewGenerator(seed(t), issuerName, audience)
+	g := policytest.NewGenerator(policytest.Seed(t, "XDS"), issuerName, audience)
 	key := newIssuer(t, "k")
 	a := upstream(t, "a", saying("done"))
 	gw := startWithValues(t, values(&policy.Set{}, jwks(t, key)), a)
@@ -82,7 +56,7 @@ func TestEnvoyAgrees(t *testing.T) {
 	defer client.CloseIdleConnections()
 	counts := map[int]int{}
 	byCondition := 0
-	for n := range agreement(t) {
+	for n := range policytest.Policies(t, "XDS", 100, 10) {
 		file, authenticated, err := g.Values()
 		require.NoError(t, err)
 		set, err := policy.Parse("generated.yaml", file)
@@ -110,7 +84,7 @@ func TestEnvoyAgrees(t *testing.T) {
 		}
 	}
 	t.Logf("decisions by status: %v; allowed by a condition: %d", counts, byCondition)
-	total := agreement(t) * requestsEach
+	total := policytest.Policies(t, "XDS", 100, 10) * requestsEach
 	for _, status := range []int{http.StatusOK, http.StatusForbidden} {
 		require.Greater(t, counts[status], total/10, "too few of status %d to prove anything", status)
 	}

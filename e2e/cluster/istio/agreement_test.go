@@ -4,9 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,29 +13,6 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/policy"
 	"github.com/guicassolato/mcp-gateway/internal/policy/policytest"
 )
-
-// agreement is how many policies are tried, with a hundred requests each: ISTIO_AGREEMENT_POLICIES, else eight, or two in a short run.
-func agreement(t *testing.T) int {
-	t.Helper()
-	if n, err := strconv.Atoi(os.Getenv("ISTIO_AGREEMENT_POLICIES")); err == nil {
-		return n
-	}
-	if testing.Short() {
-		return 2
-	}
-	return 8
-}
-
-// seed is ISTIO_AGREEMENT_SEED, else any.
-func seed(t *testing.T) uint64 {
-	t.Helper()
-	n, err := strconv.ParseUint(os.Getenv("ISTIO_AGREEMENT_SEED"), 10, 64)
-	if err != nil {
-		n = rand.Uint64() //nolint:gosec // nothing secret
-	}
-	t.Logf("for the same again: ISTIO_AGREEMENT_SEED=%d", n)
-	return n
-}
 
 // expressible leaves out of values what an AuthorizationPolicy has no words for.
 func expressible(t *testing.T, values []byte) []byte {
@@ -65,7 +39,7 @@ func expressible(t *testing.T, values []byte) []byte {
 // What Istio's objects let pass, and what the same values say of it in our own process, is the same, whatever the values, the caller and the request.
 func (w *world) testAgreement(t *testing.T, issuer *testbed.Issuer) {
 	const name = "https://issuer.example.com/realms/mcp"
-	g := policytest.NewGenerator(seed(t), name, "mcp-gateway")
+	g := policytest.NewGenerator(policytest.Seed(t, "ISTIO"), name, "mcp-gateway")
 	counts := map[policytest.Outcome]int{}
 	var last string
 	defer func() {
@@ -73,7 +47,7 @@ func (w *world) testAgreement(t *testing.T, issuer *testbed.Issuer) {
 			t.Log(last)
 		}
 	}()
-	for n := range agreement(t) {
+	for n := range policytest.Policies(t, "ISTIO", 8, 2) {
 		file, _, err := g.Values()
 		require.NoError(t, err)
 		file = expressible(t, file)
