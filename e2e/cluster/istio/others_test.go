@@ -2,6 +2,7 @@ package istio_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -144,9 +145,13 @@ func (w *world) testController(t *testing.T) {
 	c := w.client(t)
 	c.Initialize(t, "{}")
 	assert.Contains(t, c.Call(t, "plain_hello", "{}").Text(t), "hello")
-	out, ok := w.cluster.Kubectl(t.Context(), t, "", "-n", "mcp-system", "get", "configmap", "mcp-gateway-config", "-o", "yaml")
-	require.True(t, ok, out)
-	assert.Contains(t, out, "cluster: outbound|80||plain.tools.internal", "the label is the cluster that Envoy has")
+	// The servers of the tests are on loopback, where a controller lets no ServiceEntry lead the broker; they are closed all the same.
+	w.kubectl(t, strings.NewReplacer("127.0.0.1", "192.0.2.9").Replace(read(t, "server.yaml", "NAME", "far", "PORT", "80")), "apply", "-f", "-")
+	w.kubectl(t, "apiVersion: mcp.kagenti.com/v1alpha1\nkind: MCPServer\nmetadata: {name: far, namespace: tools}\nspec: {targetRef: {name: far}}\n", "apply", "-f", "-")
+	testbed.Await(t, "the configuration to label a server as the cluster that Envoy has", func() bool {
+		out, ok := w.cluster.Kubectl(t.Context(), t, "", "-n", "mcp-system", "get", "configmap", "mcp-gateway-config", "-o", "yaml")
+		return ok && strings.Contains(out, "cluster: outbound|80||far.tools.internal") && !strings.Contains(out, "plain.tools.internal")
+	})
 
 	// A server that leaves leaves its host to whoever else has it.
 	w.kubectl(t, "", "-n", "tools", "delete", "mcpserver", "plain")
