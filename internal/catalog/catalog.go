@@ -49,8 +49,31 @@ type Listing struct {
 	Instructions string
 	// Items holds the definitions by Kind, in the server's order, each a valid JSON object.
 	Items [kinds][]json.RawMessage
+	// Cache is what the server said by Kind of how long its lists stay as they are.
+	Cache [kinds]Cache
 	// Problems are violations of the protocol that were worked around.
 	Problems []string
+}
+
+// Cache is what may be done with a copy of a list.
+type Cache struct {
+	// Told tells whether a server said anything; else the rest means nothing.
+	Told bool
+	// TTL is how long the list may be taken for fresh.
+	TTL time.Duration
+	// Private tells that it is for who has asked for it alone.
+	Private bool
+}
+
+// and is what may be done with two lists in one.
+func (c Cache) and(other Cache) Cache {
+	switch {
+	case !other.Told:
+		return c
+	case !c.Told:
+		return other
+	}
+	return Cache{Told: true, TTL: min(c.TTL, other.TTL), Private: c.Private || other.Private}
 }
 
 // Health is the state of the connection to a server.
@@ -134,6 +157,9 @@ func (s *Server) Revision() string {
 // Offers tells whether the server declared a capability, such as "logging" or "completions".
 func (s *Server) Offers(capability string) bool { return s.caps.has(capability) }
 
+// Subscribes tells whether the server says that it tells of changes of single resources.
+func (s *Server) Subscribes() bool { return s.caps.subscribe }
+
 // Item is one tool, prompt, resource or template of one server.
 type Item struct {
 	Kind   Kind
@@ -148,6 +174,8 @@ type Item struct {
 	// Replayable tells that a call may be repeated: read-only or idempotent by annotation.
 	Replayable bool
 	Timeout    time.Duration
+	// Params are the arguments of a tool that its calls repeat in headers.
+	Params []Param
 
 	place int // in the list of its kind
 }
@@ -175,7 +203,9 @@ type Snapshot struct {
 // Features is what the servers behind can do together.
 type Features struct {
 	Prompts, Resources, Subscribe, Completions, Logging bool
-	Instructions                                        string
+	// Listen is Subscribe for those servers that are asked for it in a revision without sessions.
+	Listen       bool
+	Instructions string
 }
 
 // Servers are all configured servers in configuration order.

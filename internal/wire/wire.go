@@ -113,6 +113,7 @@ const (
 	MetaClientCapabilities = "io.modelcontextprotocol/clientCapabilities"
 	MetaLogLevel           = "io.modelcontextprotocol/logLevel"
 	MetaSubscriptionID     = "io.modelcontextprotocol/subscriptionId"
+	MetaServerInfo         = "io.modelcontextprotocol/serverInfo"
 )
 
 // SessionRevisions are the session-based revisions that clients may speak, newest first.
@@ -131,6 +132,9 @@ func IsSessionRevision(v string) bool {
 
 // ModernRevisions are the revisions without sessions (in the specification's word, modern ones) that clients may speak, newest first.
 func ModernRevisions() []string { return []string{Revision20260728} }
+
+// Revisions are all that clients may speak, newest first.
+func Revisions() []string { return append(ModernRevisions(), SessionRevisions()...) }
 
 // IsModernRevision tells whether v is one of ModernRevisions.
 func IsModernRevision(v string) bool { return v == Revision20260728 }
