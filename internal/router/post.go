@@ -24,6 +24,8 @@ type exchange struct {
 	snap *catalog.Snapshot
 	view *catalog.View // what the request's endpoint shows of the snapshot
 	sess *session.Session
+	// stateless tells that the message is of a revision without sessions.
+	stateless bool
 }
 
 func (r *Router) post(req *Request, body []byte, d *Decision) {
@@ -64,6 +66,11 @@ func (r *Router) post(req *Request, body []byte, d *Decision) {
 }
 
 func (x *exchange) route() *jsonrpc.Error {
+	if modern, err := x.isModern(); err != nil {
+		return err
+	} else if modern {
+		return x.modern()
+	}
 	if x.m.Kind == jsonrpc.Response {
 		return x.response()
 	}
@@ -134,8 +141,7 @@ func (x *exchange) named(kind catalog.Kind, header, key string) *jsonrpc.Error {
 			return err
 		}
 	}
-	x.call(it)
-	return nil
+	return x.call(it, it.Name)
 }
 
 // resource routes what is done to a resource by its URI.
@@ -150,7 +156,7 @@ func (x *exchange) resource() *jsonrpc.Error {
 	}
 	it := x.view.FindResource(uri)
 	if it == nil {
-		return &jsonrpc.Error{Code: codeResourceNotFound, Status: http.StatusOK, ID: x.id, Message: "no server behind this gateway offers the resource " + quote(uri)}
+		return x.noResource(uri)
 	}
 	if it.Kind != catalog.Resource && climbs(uri) {
 		return leadsOut(x.id, "params.uri")
@@ -162,8 +168,17 @@ func (x *exchange) resource() *jsonrpc.Error {
 			return err
 		}
 	}
-	x.call(it)
-	return nil
+	return x.call(it, own)
+}
+
+// noResource is the error for a resource that is nobody's.
+func (x *exchange) noResource(uri string) *jsonrpc.Error {
+	err := &jsonrpc.Error{Code: codeResourceNotFound, Status: http.StatusOK, ID: x.id, Message: "no server behind this gateway offers the resource " + quote(uri)}
+	if x.stateless {
+		err.Code = jsonrpc.CodeInvalidParams
+		err.Data = append(jsonrpc.AppendQuote([]byte(`{"uri":`), uri), '}')
+	}
+	return err
 }
 
 func leadsOut(id []byte, member string) *jsonrpc.Error {
@@ -209,19 +224,14 @@ func (x *exchange) completion() *jsonrpc.Error {
 			return err
 		}
 	}
-	x.call(it)
-	return nil
+	return x.call(it, own)
 }
 
 // ref reads a member of params.ref that must be a string.
 func (x *exchange) ref(member string) (jsonrpc.Span, string, *jsonrpc.Error) {
 	span, err := x.m.Lookup("ref", member)
 	if err != nil {
-		message := err.Error()
-		if ambiguous := (*jsonrpc.Error)(nil); errors.As(err, &ambiguous) {
-			message = ambiguous.Message
-		}
-		return span, "", invalid(x.id, http.StatusBadRequest, message)
+		return span, "", x.ambiguous(err)
 	}
 	text, refusal := x.text(span, "ref."+member)
 	return span, text, refusal
@@ -252,18 +262,33 @@ func (x *exchange) facts(it *catalog.Item, header, key, own, public string) {
 	}
 }
 
-// call sends a request to the server that owns an item: straight there in an open session, else by the broker, which
-// opens one.
-func (x *exchange) call(it *catalog.Item) {
+// messageOf is what an error says to a client.
+func messageOf(err error) string {
+	if known := (*jsonrpc.Error)(nil); errors.As(err, &known) {
+		return known.Message
+	}
+	return err.Error()
+}
+
+// call sends a request to the server that owns an item, whose own name for it is given: straight there in an open session, else by the broker,
+// which opens one, or speaks with a server that knows no sessions.
+func (x *exchange) call(it *catalog.Item, own string) *jsonrpc.Error {
+	if x.stateless {
+		return x.callModern(it, own)
+	}
 	server := it.Server
+	if server.Revision() == "" && server.Modern() != "" {
+		x.carried(it.Timeout)
+		return nil
+	}
 	if !server.Sessions() && !server.Carried {
 		x.direct(x.d, server, session.Backend{}, it.Timeout)
-		return
+		return nil
 	}
 	backend, open := x.sess.Backend(server.Name, x.backendKey(server))
 	if !open || server.Carried {
 		x.carried(it.Timeout)
-		return
+		return nil
 	}
 	if backend.ID != "" {
 		c := &Call{
@@ -276,6 +301,7 @@ func (x *exchange) call(it *catalog.Item) {
 		x.d.Track = c
 	}
 	x.direct(x.d, server, backend, it.Timeout)
+	return nil
 }
 
 // backendKey is what the caller's backend session with a server stands under.
