@@ -67,8 +67,9 @@ type Broker struct {
 	stop      context.CancelFunc
 	work      sync.WaitGroup
 
-	mu     sync.Mutex // guards hubs and closed
+	mu     sync.Mutex // guards hubs, subs and closed
 	hubs   map[*session.Session]*hub
+	subs   map[*subscription]struct{}
 	closed bool
 
 	tokens  lastTokens
@@ -83,7 +84,7 @@ func New(o Options) *Broker {
 	if o.MaxBody <= 0 {
 		o.MaxBody = DefaultMaxBody
 	}
-	b := &Broker{opts: o, cursorKey: o.Key.Derive("cursor"), hubs: map[*session.Session]*hub{}, closing: make(chan struct{}, maxClosing)}
+	b := &Broker{opts: o, cursorKey: o.Key.Derive("cursor"), hubs: map[*session.Session]*hub{}, subs: map[*subscription]struct{}{}, closing: make(chan struct{}, maxClosing)}
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	return b
 }
@@ -170,6 +171,10 @@ func (b *Broker) post(w http.ResponseWriter, r *http.Request) {
 	}
 	access, ok := b.access(w, r, id)
 	if !ok {
+		return
+	}
+	if isModern(r) {
+		b.modern(w, r, &m, access)
 		return
 	}
 	if m.Kind == jsonrpc.Request && m.MethodName() == "initialize" {
