@@ -33,6 +33,9 @@ type connection struct {
 	rest      time.Duration // until the next one, whatever the server says
 }
 
+// calmTime is how long a server must have kept still beyond its rest to be believed at once again.
+const calmTime = 500 * time.Millisecond
+
 // maxRest is the longest rest that notifications of nothing lead to.
 const maxRest = 5 * time.Second
 
@@ -78,12 +81,13 @@ func (c *connection) relist(ctx context.Context, kinds kindSet, called bool) err
 		}
 		c.faulty = c.faulty || c.lists[kind].lost
 	}
+	calm := began.Sub(c.listedAt) >= c.rest+calmTime
 	c.listedAt = time.Now()
 	news := c.w.ready(c.about.listing(c.eras, c.lists))
 	c.w.unchanged(told, before)
 	// A server that cries change all the time costs no more than a quarter of its own and our time, and less and less if
-	// there is no change.
-	if news || !called {
+	// there is no change, until it keeps still for a while.
+	if news || !called || calm {
 		c.rest = c.w.opts.Spacing
 	} else {
 		c.rest = min(2*c.rest, max(c.w.opts.Spacing, maxRest))
