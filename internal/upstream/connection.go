@@ -33,9 +33,6 @@ type connection struct {
 	rest      time.Duration // until the next one, whatever the server says
 }
 
-// calmTime is how long a server must have kept still beyond its rest to be believed at once again.
-const calmTime = 500 * time.Millisecond
-
 // maxRest is the longest rest that notifications of nothing lead to.
 const maxRest = 5 * time.Second
 
@@ -52,8 +49,8 @@ func (w *worker) newConnection(s Session, e eras, a about) *connection {
 }
 
 // relist reads the lists of some kinds and publishes what is known then. A list that the server fails to give stays what
-// it was and is reported, for the others are none the worse for it. called tells that the server wanted it.
-func (c *connection) relist(ctx context.Context, kinds kindSet, called bool) error {
+// it was and is reported, for the others are none the worse for it.
+func (c *connection) relist(ctx context.Context, kinds kindSet) error {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, c.w.opts.ListTimeout)
 	defer cancel()
@@ -81,13 +78,13 @@ func (c *connection) relist(ctx context.Context, kinds kindSet, called bool) err
 		}
 		c.faulty = c.faulty || c.lists[kind].lost
 	}
-	calm := began.Sub(c.listedAt) >= c.rest+calmTime
+	calm := began.Sub(c.listedAt) >= c.rest+c.rest/4
 	c.listedAt = time.Now()
 	news := c.w.ready(c.about.listing(c.eras, c.lists))
 	c.w.unchanged(told, before)
 	// A server that cries change all the time costs no more than a quarter of its own and our time, and less and less if
-	// there is no change, until it keeps still for a while.
-	if news || !called || calm {
+	// there is no change, until it keeps still for longer than it had to.
+	if news || told == 0 || calm {
 		c.rest = c.w.opts.Spacing
 	} else {
 		c.rest = min(2*c.rest, max(c.w.opts.Spacing, maxRest))
@@ -139,14 +136,13 @@ func (c *connection) watch(ctx context.Context) error {
 			c.w.mark(everyKind())
 		case <-timer.C:
 			kinds := c.w.marked()
-			called := kinds != 0
-			if !called {
+			if kinds == 0 {
 				if err := c.meetAgain(ctx); err != nil {
 					return err
 				}
 				kinds = everyKind()
 			}
-			if err := c.relist(ctx, kinds, called); err != nil {
+			if err := c.relist(ctx, kinds); err != nil {
 				return err
 			}
 		}

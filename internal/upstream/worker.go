@@ -117,7 +117,7 @@ func (w *worker) attempt(ctx context.Context) (readyAt time.Time, err error) {
 	}
 	defer func() { w.leave(ctx, c.s, err) }()
 	w.marked() // all is listed now
-	if err := c.relist(ctx, everyKind(), false); err != nil {
+	if err := c.relist(ctx, everyKind()); err != nil {
 		return time.Time{}, err
 	}
 	readyAt = time.Now()
