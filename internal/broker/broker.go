@@ -67,10 +67,12 @@ type Broker struct {
 	stop      context.CancelFunc
 	work      sync.WaitGroup
 
-	mu     sync.Mutex // guards hubs, subs and closed
-	hubs   map[*session.Session]*hub
-	subs   map[*subscription]struct{}
-	closed bool
+	mu   sync.Mutex // guards hubs, subs, watchers and closed
+	hubs map[*session.Session]*hub
+	subs map[*subscription]struct{}
+
+	watchers map[watchKey]*watcher
+	closed   bool
 
 	tokens  lastTokens
 	changes atomic.Uint64 // of users' own credentials
@@ -84,7 +86,7 @@ func New(o Options) *Broker {
 	if o.MaxBody <= 0 {
 		o.MaxBody = DefaultMaxBody
 	}
-	b := &Broker{opts: o, cursorKey: o.Key.Derive("cursor"), hubs: map[*session.Session]*hub{}, subs: map[*subscription]struct{}{}, closing: make(chan struct{}, maxClosing)}
+	b := &Broker{opts: o, cursorKey: o.Key.Derive("cursor"), hubs: map[*session.Session]*hub{}, subs: map[*subscription]struct{}{}, watchers: map[watchKey]*watcher{}, closing: make(chan struct{}, maxClosing)}
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	return b
 }

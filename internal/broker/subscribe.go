@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/config"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/sse"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
@@ -22,6 +23,8 @@ type subscription struct {
 	virtualServer string
 	filter        filter
 	ended         chan struct{} // closed when the gateway has no more to tell
+	finished      bool          // it is closed
+	watchers      []*watcher
 }
 
 // filter is what a client wants to be told of.
@@ -68,7 +71,8 @@ func (b *Broker) subscribe(w http.ResponseWriter, r *http.Request, m *jsonrpc.Me
 		return
 	}
 	defer b.forget(sub)
-	sub.filter.URIs = b.watchable(sub.filter.URIs, access, view)
+	defer b.unwatch(sub)
+	sub.filter.URIs = b.watch(r.Context(), sub, config.NewSecret(r.Header.Get("Authorization")), sub.filter.URIs, access, view)
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache, no-transform")
@@ -200,9 +204,16 @@ func (b *Broker) endSubscriptions(now *catalog.Snapshot) {
 	defer b.mu.Unlock()
 	for sub := range b.subs {
 		if sub.virtualServer != "" && now.VirtualServer(sub.virtualServer) == nil {
-			delete(b.subs, sub) // so that it ends once
-			close(sub.ended)
+			b.finish(sub)
 		}
+	}
+}
+
+// finish ends a subscription on the gateway's side. The lock is held.
+func (b *Broker) finish(sub *subscription) {
+	if !sub.finished {
+		sub.finished = true
+		close(sub.ended)
 	}
 }
 
@@ -237,6 +248,3 @@ func (s *subscription) end() []byte {
 func message(data []byte) []byte {
 	return sse.AppendEvent(nil, sse.Event{Name: "message", HasData: true, Data: data})
 }
-
-// watchable are those resources whose changes can be told of.
-func (b *Broker) watchable([]string, Access, *catalog.View) []string { return nil }

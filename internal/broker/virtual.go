@@ -49,6 +49,7 @@ func (b *Broker) SnapshotChanged(old, now *catalog.Snapshot) {
 	}
 	b.endOrphans(old, now)
 	b.endSubscriptions(now)
+	b.endWatchers(now)
 	b.tell(old, now, "notifications/tools/list_changed", catalog.Tool)
 	b.tell(old, now, "notifications/prompts/list_changed", catalog.Prompt)
 	b.tell(old, now, "notifications/resources/list_changed", catalog.Resource, catalog.Template)

@@ -158,7 +158,7 @@ func (x *exchange) resource() *jsonrpc.Error {
 	if it == nil {
 		return x.noResource(uri)
 	}
-	if it.Kind != catalog.Resource && climbs(uri) {
+	if it.Kind != catalog.Resource && catalog.Climbs(uri) {
 		return leadsOut(x.id, "params.uri")
 	}
 	own := it.Server.OwnURI(uri)
@@ -211,7 +211,7 @@ func (x *exchange) completion() *jsonrpc.Error {
 	if it == nil {
 		return badParams(x.id, "no server behind this gateway offers "+quote(name))
 	}
-	if refType == "ref/resource" && it.Kind != catalog.Resource && climbs(name) {
+	if refType == "ref/resource" && it.Kind != catalog.Resource && catalog.Climbs(name) {
 		return leadsOut(x.id, "params.ref.uri")
 	}
 	if refType == "ref/prompt" {
