@@ -205,7 +205,9 @@ func TestForbiddenWithoutASession(t *testing.T) {
 
 // TestAskingForACredentialWithoutASession: a result that asks for input stands where a session's client gets an error; the client calls again.
 func TestAskingForACredentialWithoutASession(t *testing.T) {
-	s := newScript().does("tools/call", func(w http.ResponseWriter, _ *http.Request, m *jsonrpc.Message) { answerJSON(w, m, `{"resultType":"complete"}`) })
+	s := newScript().does("tools/call", func(w http.ResponseWriter, _ *http.Request, m *jsonrpc.Message) {
+		answerJSON(w, m, `{"resultType":"complete"}`)
+	})
 	f, k := asking(t, s)
 	listing := *f.states["acme"].Listing
 	listing.Revision, listing.Modern = "", "2026-07-28"
@@ -250,7 +252,9 @@ func acknowledged(filter string) string {
 	return `{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{` + subscribed + `,"notifications":` + filter + `}}`
 }
 
-func told(method string) string { return `{"jsonrpc":"2.0","method":"notifications/` + method + `","params":{` + subscribed + `}}` }
+func told(method string) string {
+	return `{"jsonrpc":"2.0","method":"notifications/` + method + `","params":{` + subscribed + `}}`
+}
 
 func TestSubscriptions(t *testing.T) {
 	f := start(t, offering("a", newScript(), "", "x"), offering("b", newScript(), "", "y"))
@@ -312,4 +316,3 @@ func TestSubscriptionsOfVirtualServers(t *testing.T) {
 	assert.Contains(t, string(exes.next().Data), `"result":{"resultType":"complete"`)
 	exes.ended()
 }
-

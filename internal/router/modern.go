@@ -69,6 +69,7 @@ func (x *exchange) modern() *jsonrpc.Error {
 	case got != method:
 		return mismatch(x.id, "the header Mcp-Method says "+quote(got)+" and the body "+quote(method))
 	}
+	x.d.Metadata = append(x.d.Metadata, Header{wire.KeyRevision, x.req.protocolVersion})
 	return x.routeModern(method)
 }
 

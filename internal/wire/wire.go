@@ -15,6 +15,8 @@ const (
 	KeyPublicName    = "public_name"
 	KeyHints         = "hints"
 	KeyVirtualServer = "virtual_server"
+	// KeyRevision is the protocol revision of a request of those without sessions; the others have none.
+	KeyRevision = "revision"
 	// KeyVirtualServerPath is the last segment of the virtual server's path, by which Envoy names its metadata to those whom it refuses.
 	KeyVirtualServerPath = "virtual_server_path"
 	KeyID                = "id"
