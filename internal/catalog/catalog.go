@@ -55,6 +55,17 @@ type Listing struct {
 	Problems []string
 }
 
+// Revisions are the protocol revisions in which the gateway speaks with the server, newest first.
+func (l *Listing) Revisions() []string {
+	var out []string
+	for _, revision := range []string{l.Modern, l.Revision} {
+		if revision != "" {
+			out = append(out, revision)
+		}
+	}
+	return out
+}
+
 // Cache is what may be done with a copy of a list.
 type Cache struct {
 	// Told tells whether a server said anything; else the rest means nothing.
