@@ -158,7 +158,7 @@ func (l *lister) failed(err error) (listed, error) {
 		}
 		return l.out, nil
 	case errors.As(err, &rpc) && rpc.Code == jsonrpc.CodeUnsupportedVersion:
-		return listed{}, err // the server is not what it was: it must be asked anew
+		return listed{}, fmt.Errorf("%w: %w", errAnother, err)
 	case errors.As(err, &rpc):
 		return listed{}, &fault{fmt.Sprintf("%s failed with error %d: %s", l.method, rpc.Code, brief(rpc.Message, maxSnippet))}
 	case errors.As(err, &page):
