@@ -198,6 +198,9 @@ func repeats(header string, raw []byte) bool {
 
 // sameInteger tells whether two ways of writing mean one integer that every reader has exactly.
 func sameInteger(a, b string) bool {
+	if strings.Trim(a, "+-.eE0123456789") != "" { // what only some readers take for a number
+		return false
+	}
 	x, errX := strconv.ParseFloat(a, 64)
 	y, errY := strconv.ParseFloat(b, 64)
 	return errX == nil && errY == nil && x == y && x == math.Trunc(x) && math.Abs(x) < 1<<53
