@@ -2,17 +2,12 @@ package broker
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
-	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/upstream"
 )
 
@@ -87,7 +82,7 @@ func (b *Broker) watch(ctx context.Context, sub *subscription, authorization con
 }
 
 func (b *Broker) watchServer(ctx context.Context, sub *subscription, server *catalog.Server, authorization config.Secret, wanted map[string]string) []string {
-	w := b.watcherOf(sub, server, authorization, wanted)
+	w := b.watcherOf(sub, server, authorization, wanted) //nolint:contextcheck // a watcher outlives the request that it is made for
 	if w == nil {
 		return nil
 	}
@@ -269,113 +264,6 @@ func (w *watcher) hold(ctx context.Context, s *watching) bool {
 	case <-ctx.Done():
 	}
 	return true
-}
-
-// watching is one connection of a watcher.
-type watching struct {
-	version       int
-	uris          map[string]bool // agreed to
-	agreed, ended chan struct{}
-	cancel        context.CancelFunc
-}
-
-// covered is what a connection tells of. There may be none.
-func (s *watching) covered() map[string]bool {
-	if s == nil {
-		return nil
-	}
-	return s.uris
-}
-
-// stop ends a connection and waits for its end. There may be none.
-func (s *watching) stop() {
-	if s != nil {
-		s.cancel()
-		<-s.ended
-	}
-}
-
-// open asks the server for what is wanted now. Missed tells that changes may have been missed, so that all is told to have changed.
-func (w *watcher) open(ctx context.Context, missed bool) *watching {
-	w.mu.Lock()
-	uris := slices.Sorted(maps.Keys(w.wanted))
-	select {
-	case <-w.kick: // it is heard by this
-	default:
-	}
-	s := &watching{version: w.version, agreed: make(chan struct{}), ended: make(chan struct{})}
-	w.mu.Unlock()
-	ctx, s.cancel = context.WithCancel(ctx)
-	params, _ := json.Marshal(map[string]any{"notifications": map[string]any{"resourceSubscriptions": uris}}) // strings can be written
-	go func() {
-		defer close(s.ended)
-		err := w.endpoint.Subscribe(ctx, w.session, watchPatience, upstream.Subscription{
-			Params: params,
-			Acknowledged: func(filter json.RawMessage) {
-				s.uris = agreedURIs(filter)
-				w.settledAs(s.version, s.uris)
-				close(s.agreed)
-				if missed {
-					w.tellAll(s.uris)
-				}
-			},
-			Notified: func(method string, params []byte) {
-				if method == "notifications/resources/updated" {
-					w.updated(params)
-				}
-			},
-		})
-		if err != nil && !errors.Is(err, context.Canceled) {
-			w.b.opts.Logger.DebugContext(ctx, "subscription at a server ended", "server", w.key.server, "error", err)
-		}
-	}()
-	return s
-}
-
-func agreedURIs(filter json.RawMessage) map[string]bool {
-	var f struct {
-		URIs []string `json:"resourceSubscriptions"`
-	}
-	_ = json.Unmarshal(filter, &f) // what cannot be read agrees to nothing
-	out := make(map[string]bool, len(f.URIs))
-	for _, uri := range f.URIs {
-		out[uri] = true
-	}
-	return out
-}
-
-// updated passes a change on to all who want to know: of the resource, or of one that it is a part of.
-func (w *watcher) updated(params []byte) {
-	span, err := jsonrpc.Lookup(params, jsonrpc.Span{End: len(params)}, "uri")
-	if err != nil {
-		return
-	}
-	uri, err := jsonrpc.Unquote(span.Of(params))
-	if err != nil {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for own, subs := range w.wanted {
-		if uri != own && !strings.HasPrefix(uri, strings.TrimSuffix(own, "/")+"/") {
-			continue
-		}
-		for sub, public := range subs {
-			sub.notify("notifications/resources/updated", strings.TrimSuffix(public, own)+uri)
-		}
-	}
-}
-
-func (w *watcher) tellAll(uris map[string]bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for own, subs := range w.wanted {
-		for sub, public := range subs {
-			if uris[own] {
-				sub.notify("notifications/resources/updated", public)
-			}
-		}
-	}
 }
 
 // endWatchers ends the subscriptions at servers that are gone or are reached in another way. Their clients ask anew.

@@ -2,6 +2,7 @@ package router
 
 import (
 	"encoding/base64"
+	"errors"
 	"math"
 	"net/http"
 	"strconv"
@@ -33,7 +34,7 @@ func (x *exchange) isModern() (bool, *jsonrpc.Error) {
 		return false, nil
 	}
 	version, err := jsonrpc.Unquote(span.Of(x.m.Body))
-	return err != nil || !wire.IsSessionRevision(version), nil
+	return err != nil || !wire.IsSessionRevision(version), nil //nolint:nilerr // what is no revision is not one with sessions
 }
 
 // ambiguous is the error for what two readers could read differently.
@@ -252,4 +253,22 @@ func (x *exchange) callModern(it *catalog.Item, own string) *jsonrpc.Error {
 
 func mismatch(id []byte, message string) *jsonrpc.Error {
 	return &jsonrpc.Error{Code: jsonrpc.CodeHeaderMismatch, Status: http.StatusBadRequest, ID: id, Message: "header mismatch: " + message}
+}
+
+// noResource is the error for a resource that is nobody's.
+func (x *exchange) noResource(uri string) *jsonrpc.Error {
+	err := &jsonrpc.Error{Code: codeResourceNotFound, Status: http.StatusOK, ID: x.id, Message: "no server behind this gateway offers the resource " + quote(uri)}
+	if x.stateless {
+		err.Code = jsonrpc.CodeInvalidParams
+		err.Data = append(jsonrpc.AppendQuote([]byte(`{"uri":`), uri), '}')
+	}
+	return err
+}
+
+// messageOf is what an error says to a client.
+func messageOf(err error) string {
+	if known := (*jsonrpc.Error)(nil); errors.As(err, &known) {
+		return known.Message
+	}
+	return err.Error()
 }

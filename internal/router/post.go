@@ -1,7 +1,6 @@
 package router
 
 import (
-	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -171,16 +170,6 @@ func (x *exchange) resource() *jsonrpc.Error {
 	return x.call(it, own)
 }
 
-// noResource is the error for a resource that is nobody's.
-func (x *exchange) noResource(uri string) *jsonrpc.Error {
-	err := &jsonrpc.Error{Code: codeResourceNotFound, Status: http.StatusOK, ID: x.id, Message: "no server behind this gateway offers the resource " + quote(uri)}
-	if x.stateless {
-		err.Code = jsonrpc.CodeInvalidParams
-		err.Data = append(jsonrpc.AppendQuote([]byte(`{"uri":`), uri), '}')
-	}
-	return err
-}
-
 func leadsOut(id []byte, member string) *jsonrpc.Error {
 	return badParams(id, member+" has a segment that leads out of its folder (\".\" or \"..\", encoded or not), which a policy could not judge")
 }
@@ -260,14 +249,6 @@ func (x *exchange) facts(it *catalog.Item, header, key, own, public string) {
 	if it.Hints != "" {
 		x.d.fact(wire.HeaderHints, wire.KeyHints, it.Hints)
 	}
-}
-
-// messageOf is what an error says to a client.
-func messageOf(err error) string {
-	if known := (*jsonrpc.Error)(nil); errors.As(err, &known) {
-		return known.Message
-	}
-	return err.Error()
 }
 
 // call sends a request to the server that owns an item, whose own name for it is given: straight there in an open session, else by the broker,
