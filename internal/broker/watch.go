@@ -30,7 +30,7 @@ type watcher struct {
 	b        *Broker
 	key      watchKey
 	endpoint *upstream.Endpoint
-	session  upstream.Session
+	revision string // without sessions; empty for a server with them
 	cancel   context.CancelFunc
 	kick     chan struct{} // what is wanted is another
 
@@ -47,7 +47,7 @@ func (b *Broker) watch(ctx context.Context, sub *subscription, authorization con
 	byServer := map[*catalog.Server]map[string]string{} // own URIs to public ones
 	for _, uri := range uris {
 		it := view.FindResource(uri)
-		if it == nil || it.Server.Modern() == "" || !it.Server.Subscribes() || it.Kind != catalog.Resource && catalog.Climbs(uri) {
+		if it == nil || !it.Server.Watchable() || it.Kind != catalog.Resource && catalog.Climbs(uri) {
 			continue
 		}
 		own := it.Server.OwnURI(uri)
@@ -118,7 +118,7 @@ func (b *Broker) watcherOf(sub *subscription, server *catalog.Server, authorizat
 			return nil
 		}
 		w = &watcher{
-			b: b, key: key, endpoint: ep.For(authorization), session: upstream.Session{Revision: server.Modern()},
+			b: b, key: key, endpoint: ep.For(authorization), revision: server.Modern(),
 			kick: make(chan struct{}, 1), wanted: map[string]map[*subscription]string{},
 		}
 		var ctx context.Context
@@ -249,21 +249,27 @@ func (w *watcher) run(ctx context.Context) {
 
 // hold waits as long as a stream is what is wanted. It returns false if it has ended by itself.
 func (w *watcher) hold(ctx context.Context, s *watching) bool {
-	select {
-	case <-s.ended:
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.agreed = nil
-		w.version++ // who comes now waits for the next one
-		return false
-	case <-w.kick:
+	for {
 		select {
-		case <-time.After(watchGather):
+		case <-s.ended:
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.agreed = nil
+			w.version++ // who comes now waits for the next one
+			return false
+		case <-w.kick:
+			select {
+			case <-time.After(watchGather):
+			case <-ctx.Done():
+			}
+			if w.revision != "" {
+				return true
+			}
+			w.extend(ctx, s) // in a session, more can be asked for
 		case <-ctx.Done():
+			return true
 		}
-	case <-ctx.Done():
 	}
-	return true
 }
 
 // endWatchers ends the subscriptions at servers that are gone or are reached in another way. Their clients ask anew.
@@ -271,7 +277,8 @@ func (b *Broker) endWatchers(now *catalog.Snapshot) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for key, w := range b.watchers {
-		if server := now.Server(key.server); server != nil && server.Fingerprint == key.fingerprint && (server.Modern() != "" || server.State.Listing == nil) {
+		server := now.Server(key.server)
+		if server != nil && server.Fingerprint == key.fingerprint && (server.Modern() == w.revision || server.State.Listing == nil) {
 			continue
 		}
 		w.mu.Lock()

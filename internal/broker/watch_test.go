@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -182,4 +183,69 @@ func TestWatchingNeedsARight(t *testing.T) {
 	wantBytes(t, acknowledged(watching("mcp+b:file:///b/a")), string(e.next().Data))
 	src.one(t, "file:///b/a").updates <- "file:///b/a"
 	wantBytes(t, updated("mcp+b:file:///b/a"), string(e.next().Data))
+}
+
+// TestResourcesOfAServerWithSessionsAreWatched: in one session of the gateway's own, in which more can be asked for later.
+func TestResourcesOfAServerWithSessionsAreWatched(t *testing.T) {
+	s, updates := newScript(), make(chan string)
+	s.does("GET", func(w http.ResponseWriter, r *http.Request, _ *jsonrpc.Message) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_ = http.NewResponseController(w).Flush()
+		for {
+			select {
+			case uri := <-updates:
+				event(w, "", fmt.Sprintf(`{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":%q}}`, uri))
+			case <-r.Context().Done():
+				return
+			}
+		}
+	})
+	s.does("resources/subscribe", func(w http.ResponseWriter, _ *http.Request, m *jsonrpc.Message) {
+		if strings.Contains(string(m.Body), "/b") {
+			status(200, "application/json", fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32002,"message":"no"}}`, m.ID.Of(m.Body)))(w, nil, m)
+			return
+		}
+		answerJSON(w, m, `{}`)
+	})
+	old := offering("a", s, "")
+	old.listing.Capabilities = json.RawMessage(`{"resources":{"subscribe":true}}`)
+	f := start(t, old)
+	assert.Contains(t, f.do(fresh("server/discover", "")).body, `"resources":{"listChanged":true,"subscribe":true}`)
+	one := listenTo(f, watching("file:///a/a", "file:///a/b"))
+	wantBytes(t, acknowledged(watching("file:///a/a")), string(one.next().Data))
+	two := listenTo(f, watching("file:///a/a", "log://a/1"))
+	wantBytes(t, acknowledged(watching("file:///a/a", "log://a/1")), string(two.next().Data))
+	updates <- "file:///a/a"
+	wantBytes(t, updated("file:///a/a"), string(one.next().Data))
+	wantBytes(t, updated("file:///a/a"), string(two.next().Data))
+	updates <- "log://a/1"
+	wantBytes(t, updated("log://a/1"), string(two.next().Data))
+	assert.Len(t, s.requests("initialize"), 1)
+	assert.Len(t, s.requests("GET"), 1)
+	assert.Len(t, s.requests("resources/subscribe"), 3, "nothing is asked for twice")
+	one.close()
+	two.close()
+	s.await(t, "DELETE", 1)
+}
+
+// TestASessionThatIsLostIsOpenedAgain: as is the watching in it.
+func TestASessionThatIsLostIsOpenedAgain(t *testing.T) {
+	s, end := newScript(), make(chan struct{})
+	s.does("GET", func(w http.ResponseWriter, r *http.Request, _ *jsonrpc.Message) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-end:
+		case <-r.Context().Done():
+		}
+	})
+	s.does("resources/subscribe", func(w http.ResponseWriter, _ *http.Request, m *jsonrpc.Message) { answerJSON(w, m, `{}`) })
+	old := offering("a", s, "")
+	old.listing.Capabilities = json.RawMessage(`{"resources":{"subscribe":true}}`)
+	f := start(t, old)
+	e := listenTo(f, watching("file:///a/a"))
+	e.next()
+	end <- struct{}{}
+	wantBytes(t, updated("file:///a/a"), string(e.next().Data))
+	assert.Len(t, s.requests("initialize"), 2)
 }

@@ -16,6 +16,8 @@ import (
 type watching struct {
 	version       int
 	uris          map[string]bool // agreed to
+	missed        bool            // changes may have been before it
+	session       upstream.Session
 	agreed, ended chan struct{}
 	cancel        context.CancelFunc
 }
@@ -44,21 +46,20 @@ func (w *watcher) open(ctx context.Context, missed bool) *watching {
 	case <-w.kick: // it is heard by this
 	default:
 	}
-	s := &watching{version: w.version, agreed: make(chan struct{}), ended: make(chan struct{})}
+	s := &watching{version: w.version, missed: missed, agreed: make(chan struct{}), ended: make(chan struct{})}
 	w.mu.Unlock()
 	ctx, s.cancel = context.WithCancel(ctx)
+	if w.revision == "" {
+		go w.inSession(ctx, s, uris)
+		return s
+	}
 	params, _ := json.Marshal(map[string]any{"notifications": map[string]any{"resourceSubscriptions": uris}}) // strings can be written
 	go func() {
 		defer close(s.ended)
-		err := w.endpoint.Subscribe(ctx, w.session, watchPatience, upstream.Subscription{
+		err := w.endpoint.Subscribe(ctx, upstream.Session{Revision: w.revision}, watchPatience, upstream.Subscription{
 			Params: params,
 			Acknowledged: func(filter json.RawMessage) {
-				s.uris = agreedURIs(filter)
-				w.settledAs(s.version, s.uris)
-				close(s.agreed)
-				if missed {
-					w.tellAll(s.uris)
-				}
+				w.begun(s, agreedURIs(filter))
 			},
 			Notified: func(method string, params []byte) {
 				if method == "notifications/resources/updated" {

@@ -168,8 +168,8 @@ func (s *Server) Revision() string {
 // Offers tells whether the server declared a capability, such as "logging" or "completions".
 func (s *Server) Offers(capability string) bool { return s.caps.has(capability) }
 
-// Subscribes tells whether the server says that it tells of changes of single resources.
-func (s *Server) Subscribes() bool { return s.caps.subscribe }
+// Watchable tells whether the gateway can hear from the server itself of changes of single resources: it has a stream for that.
+func (s *Server) Watchable() bool { return s.caps.subscribe && (s.Modern() != "" || s.Sessions()) }
 
 // Item is one tool, prompt, resource or template of one server.
 type Item struct {
@@ -214,7 +214,7 @@ type Snapshot struct {
 // Features is what the servers behind can do together.
 type Features struct {
 	Prompts, Resources, Subscribe, Completions, Logging bool
-	// Listen is Subscribe for those servers that are asked for it in a revision without sessions.
+	// Listen tells whether clients without sessions can be told of changes of single resources.
 	Listen       bool
 	Instructions string
 }

@@ -103,7 +103,7 @@ func (f *Features) add(s *Server) {
 	f.Prompts = f.Prompts || s.Offers("prompts")
 	f.Resources = f.Resources || s.Offers("resources")
 	f.Subscribe = f.Subscribe || s.caps.subscribe
-	f.Listen = f.Listen || s.Subscribes() && s.Modern() != ""
+	f.Listen = f.Listen || s.Watchable()
 	f.Completions = f.Completions || s.Offers("completions")
 	f.Logging = f.Logging || s.Offers("logging")
 }

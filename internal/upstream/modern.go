@@ -257,4 +257,16 @@ func (f *feed) subscribe(ctx context.Context, within time.Duration, sub Subscrip
 	return ended
 }
 
+// Listen reads the event stream of a session until it ends, which is io.EOF, or fails. It calls opened once the server has agreed, for which it has the
+// given time, and notified for each notification, with params that are valid only until it returns.
+func (e *Endpoint) Listen(ctx context.Context, s Session, within time.Duration, opened func(), notified func(method string, params []byte)) error {
+	f := e.feed(s, "event stream")
+	f.lenient = true
+	f.onNotification = func(m *jsonrpc.Message) bool {
+		notified(m.MethodName(), m.Params.Of(m.Body))
+		return true
+	}
+	return f.listen(ctx, within, opened)
+}
+
 const methodAcknowledged = "notifications/subscriptions/acknowledged"
