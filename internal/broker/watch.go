@@ -252,10 +252,7 @@ func (w *watcher) hold(ctx context.Context, s *watching) bool {
 	for {
 		select {
 		case <-s.ended:
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.agreed = nil
-			w.version++ // who comes now waits for the next one
+			w.lost()
 			return false
 		case <-w.kick:
 			select {
@@ -270,6 +267,14 @@ func (w *watcher) hold(ctx context.Context, s *watching) bool {
 			return true
 		}
 	}
+}
+
+// lost notes that nothing is told of until the next stream, for which who comes now waits.
+func (w *watcher) lost() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.agreed = nil
+	w.version++
 }
 
 // endWatchers ends the subscriptions at servers that are gone or are reached in another way. Their clients ask anew.

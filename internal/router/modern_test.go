@@ -85,11 +85,11 @@ func TestNumbersInHeaders(t *testing.T) {
 	}
 }
 
-func benchmarkStateless(tb testing.TB) (*Router, []byte) {
+func benchmarkStateless(tb testing.TB, tool string) (*Router, []byte) {
 	tb.Helper()
 	body, err := os.ReadFile("../jsonrpc/testdata/tools_call_1k.json")
 	require.NoError(tb, err)
-	body = bytes.Replace(body, []byte("weather_get_forecast"), []byte("era_look"), 1)
+	body = bytes.Replace(body, []byte("weather_get_forecast"), []byte(tool), 1)
 	if i := bytes.Index(body, []byte(`"_meta":{`)); i >= 0 { // its own members come first
 		body = []byte(string(body[:i]) + strings.TrimSuffix(requestMeta, "}") + "," + string(body[i+len(`"_meta":{`):]))
 	} else {
@@ -100,23 +100,28 @@ func benchmarkStateless(tb testing.TB) (*Router, []byte) {
 	return New(Options{BrokerKey: testBrokerKey}, w.sessions, func() *catalog.Snapshot { return snap }), body
 }
 
-// BenchmarkRouteWithoutASession is the decision for a call with all that has to be checked of it.
+// BenchmarkRouteWithoutASession is the decision for a call with all that has to be checked of it: of a tool that has no argument repeated in a header, and
+// of one that may have three.
 func BenchmarkRouteWithoutASession(b *testing.B) {
-	r, body := benchmarkStateless(b)
-	req, d := new(Request), new(Decision)
-	b.ReportAllocs()
-	b.SetBytes(int64(len(body)))
-	for b.Loop() {
-		d.Reset()
-		r.Route(stateless(req, "tools/call", "era_look"), body, d)
-		if d.Reply != nil {
-			b.Fatalf("%s", d.Reply.Body)
-		}
+	for _, tool := range []string{"twin_both", "era_look"} {
+		b.Run(tool, func(b *testing.B) {
+			r, body := benchmarkStateless(b, tool)
+			req, d := new(Request), new(Decision)
+			b.ReportAllocs()
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				d.Reset()
+				r.Route(stateless(req, "tools/call", tool), body, d)
+				if d.Reply != nil {
+					b.Fatalf("%s", d.Reply.Body)
+				}
+			}
+		})
 	}
 }
 
 func TestAllocationsWithoutASession(t *testing.T) {
-	r, body := benchmarkStateless(t)
+	r, body := benchmarkStateless(t, "era_look")
 	req, d := new(Request), new(Decision)
 	got := testing.AllocsPerRun(100, func() {
 		d.Reset()
