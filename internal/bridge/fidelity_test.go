@@ -210,7 +210,7 @@ func FuzzTranslate(f *testing.F) {
 		c.Lacks(m.MethodName(), m.Params.Of(body))
 		_, _, _, _ = bridge.Responses(&m)
 		bridge.Digest(&m)
-		bridge.Headers(&m, body)
+		bridge.Headers(&m, []bridge.Param{{Header: "mcp-param-a", Path: []string{"arguments", "a", "b"}}})
 		if m.Kind == jsonrpc.Request {
 			valid(bridge.ToLegacy(&m, []byte("1"), []byte("2")))
 			valid(bridge.ToModern(&m, bridge.ReadInitialize(body), bridge.Retry{ID: []byte("3"), Responses: []byte("{}")}))

@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"math"
 	"strconv"
 	"strings"
@@ -14,8 +13,16 @@ import (
 // Header is one header field of a modern request.
 type Header struct{ Name, Value string }
 
-// Headers are those that a modern request must have beside the revision. Schema is the inputSchema of the tool that it calls, nil if it calls none.
-func Headers(m *jsonrpc.Message, schema json.RawMessage) []Header {
+// Param is an argument of a tool that its calls repeat in a header.
+type Param struct {
+	// Header is the header's whole name in lower case.
+	Header string
+	// Path leads to the argument from the params of the call.
+	Path []string
+}
+
+// Headers are those that a modern request must have beside the revision. Params are those of the tool that it calls.
+func Headers(m *jsonrpc.Message, params []Param) []Header {
 	method := m.MethodName()
 	out := []Header{{wire.HeaderMCPMethod, method}}
 	member := ""
@@ -30,53 +37,16 @@ func Headers(m *jsonrpc.Message, schema json.RawMessage) []Header {
 			out = append(out, Header{wire.HeaderMCPName, HeaderValue(name)})
 		}
 	}
-	if schema != nil && method == "tools/call" {
-		p := paramHeaders{body: m.Body, out: out}
-		p.walk(schema, m.Param("arguments"), 0)
-		out = p.out
+	for _, p := range params {
+		span, err := m.Lookup(p.Path...)
+		if err != nil || !span.Present() {
+			continue // what is there twice is the server's to refuse
+		}
+		if value, ok := plainText(span.Of(m.Body)); ok {
+			out = append(out, Header{p.Header, HeaderValue(value)})
+		}
 	}
 	return out
-}
-
-// maxSchemaDepth is how deep properties are looked for.
-const maxSchemaDepth = 32
-
-// paramHeaders gathers what a tool's schema wants to have mirrored of the arguments.
-type paramHeaders struct {
-	body []byte
-	out  []Header
-}
-
-// walk goes over one object of the arguments. Only properties of properties count: what is not there in the arguments has no header.
-func (p *paramHeaders) walk(schema json.RawMessage, arguments jsonrpc.Span, depth int) {
-	var properties map[string]json.RawMessage
-	if depth > maxSchemaDepth || !memberOf(schema, "properties", &properties) {
-		return
-	}
-	for _, member := range jsonrpc.Members(p.body, arguments) {
-		key, err := jsonrpc.Unquote(member.Key.Of(p.body))
-		property, known := properties[key]
-		if err != nil || !known {
-			continue
-		}
-		var name string
-		if memberOf(property, "x-mcp-header", &name) && isToken(name) {
-			if value, ok := plainText(member.Value.Of(p.body)); ok {
-				p.out = append(p.out, Header{wire.HeaderMCPParamPrefix + name, HeaderValue(value)})
-			}
-		}
-		p.walk(property, member.Value, depth+1)
-	}
-}
-
-// memberOf reads one member of an object by its exact name.
-func memberOf(object json.RawMessage, key string, into any) bool {
-	var members map[string]json.RawMessage
-	if json.Unmarshal(object, &members) != nil {
-		return false // such as a schema that is true
-	}
-	raw, ok := members[key]
-	return ok && json.Unmarshal(raw, into) == nil
 }
 
 // plainText is a string, an integer or a boolean as text. Anything else has no header.
@@ -129,16 +99,4 @@ func isPlain(v string) bool {
 		}
 	}
 	return true
-}
-
-// isToken tells whether a text can be part of a header's name.
-func isToken(s string) bool {
-	const others = "!#$%&'*+-.^_`|~"
-	for i := range len(s) {
-		c := s[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte(others, c) < 0 {
-			return false
-		}
-	}
-	return s != ""
 }

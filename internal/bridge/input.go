@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 // resultInputRequired is the type of a modern result that asks for input.
@@ -47,7 +48,7 @@ func AppendInputRequired(dst, id []byte, asks []Ask, state string, serverInfo js
 		result = jsonrpc.AppendQuote(append(result, `,"requestState":`...), state)
 	}
 	if serverInfo != nil {
-		result = append(append(result, `,"_meta":{`...), appendMember(nil, metaServerInfo, serverInfo)...)
+		result = append(append(result, `,"_meta":{`...), appendMember(nil, wire.MetaServerInfo, serverInfo)...)
 		result = append(result, '}')
 	}
 	return jsonrpc.AppendResult(dst, id, append(result, '}'))

@@ -7,10 +7,8 @@ import (
 	"strconv"
 
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
-
-// metaServerInfo is the member of a result's _meta that says whose it is.
-const metaServerInfo = "io.modelcontextprotocol/serverInfo"
 
 // codeResourceNotFound is the legacy code for a resource that is not there; modern has CodeInvalidParams.
 const codeResourceNotFound = -32002
@@ -90,7 +88,7 @@ func (d *addition) meta(info json.RawMessage) []jsonrpc.Edit {
 	if info == nil {
 		return nil
 	}
-	member := appendMember(nil, metaServerInfo, info)
+	member := appendMember(nil, wire.MetaServerInfo, info)
 	span, err := jsonrpc.Lookup(d.m.Body, d.m.Result, "_meta")
 	switch {
 	case err != nil:
@@ -101,7 +99,7 @@ func (d *addition) meta(info json.RawMessage) []jsonrpc.Edit {
 	case d.m.Body[span.Start] != '{':
 		return nil
 	}
-	if there, err := jsonrpc.Lookup(d.m.Body, span, metaServerInfo); err != nil || there.Present() {
+	if there, err := jsonrpc.Lookup(d.m.Body, span, wire.MetaServerInfo); err != nil || there.Present() {
 		return nil
 	}
 	return jsonrpc.Change(d.m.Body, span, nil, member)

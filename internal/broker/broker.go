@@ -76,6 +76,12 @@ type Broker struct {
 
 	tokens  lastTokens
 	changes atomic.Uint64 // of users' own credentials
+
+	pool       pool
+	held       held
+	stateKey   []byte
+	callPrefix string // of the ids of calls that are made between the eras
+	lastCall   atomic.Uint64
 }
 
 // New makes a broker.
@@ -87,6 +93,7 @@ func New(o Options) *Broker {
 		o.MaxBody = DefaultMaxBody
 	}
 	b := &Broker{opts: o, cursorKey: o.Key.Derive("cursor"), hubs: map[*session.Session]*hub{}, subs: map[*subscription]struct{}{}, watchers: map[watchKey]*watcher{}, closing: make(chan struct{}, maxClosing)}
+	b.stateKey, b.callPrefix = o.Key.Derive("request-state"), callPrefix()
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	return b
 }
@@ -97,6 +104,9 @@ func (b *Broker) Close(ctx context.Context) {
 		b.opts.Sessions.Delete(s)
 		return true
 	})
+	for _, p := range b.pool.all(func(*pooled) bool { return true }, true) {
+		b.closePooled(p)
+	}
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()

@@ -16,14 +16,13 @@ import (
 
 // carryModern makes a call for a client without a session. The message has the server's own names, and its caller may make it.
 func (b *Broker) carryModern(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message, server *catalog.Server, _ Access) {
-	id := m.ID.Of(m.Body)
-	if server.Modern() == "" {
-		b.fail(w, badGateway(id, http.StatusBadGateway, server.Name, "speaks revisions with sessions alone, and is not translated for others yet"))
-		return
-	}
 	body, refusal := withoutConsent(m)
 	if refusal != nil {
 		b.fail(w, refusal)
+		return
+	}
+	if server.Modern() == "" {
+		b.carryToLegacy(w, r, m, server)
 		return
 	}
 	resp, answer := b.postModern(r, m, server, body) //nolint:bodyclose // hand closes it

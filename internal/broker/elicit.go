@@ -105,6 +105,7 @@ func (b *Broker) Elicited(s *session.Session, elicitationID string) {
 // CredentialChanged forgets what was opened at a server with a credential of a caller's that is another now, or is gone. The server is not told:
 // nothing is sent with the old one any more.
 func (b *Broker) CredentialChanged(subject session.Subject, server string) {
+	defer b.dropPooled(subject, server)
 	b.changes.Add(1) // before anything is dropped: what is being opened meanwhile sees it
 	b.opts.Sessions.All(func(s *session.Session) bool {
 		if s.Subject() != subject {
