@@ -168,7 +168,7 @@ func readAsk(body []byte, member jsonrpc.Member) (Ask, error) {
 // Request is an ask as a request of a legacy server's, with a raw id. An elicitation by URL gets the id that legacy wants it to have.
 func (a Ask) Request(id []byte, elicitationID string) ([]byte, error) {
 	params := []byte(a.Params)
-	if a.Method == MethodElicit && a.mode() == "url" {
+	if a.Opens() {
 		object := jsonrpc.Span{End: len(params)}
 		there, err := jsonrpc.Lookup(params, object, "elicitationId")
 		if err != nil {
@@ -188,6 +188,9 @@ func (a Ask) Request(id []byte, elicitationID string) ([]byte, error) {
 	}
 	return append(out, '}'), nil
 }
+
+// Opens tells whether the user is asked to open a URL.
+func (a Ask) Opens() bool { return a.Method == MethodElicit && a.mode() == "url" }
 
 func (a Ask) mode() string {
 	span, err := jsonrpc.Lookup(a.Params, jsonrpc.Span{End: len(a.Params)}, "mode")

@@ -79,6 +79,7 @@ type Broker struct {
 
 	pool       pool
 	held       held
+	lifts      lifts
 	stateKey   []byte
 	callPrefix string // of the ids of calls that are made between the eras
 	lastCall   atomic.Uint64
@@ -105,7 +106,7 @@ func (b *Broker) Close(ctx context.Context) {
 		return true
 	})
 	for _, p := range b.pool.all(func(*pooled) bool { return true }, true) {
-		b.closePooled(p)
+		b.closePooled(p) //nolint:contextcheck // what it does is waited for below
 	}
 	b.mu.Lock()
 	b.closed = true
@@ -186,7 +187,7 @@ func (b *Broker) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if isModern(r) {
-		b.modern(w, r, &m, access)
+		b.modern(w, r, &m, access) //nolint:contextcheck // a call that waits for input outlives its request
 		return
 	}
 	if m.Kind == jsonrpc.Request && m.MethodName() == "initialize" {
@@ -253,7 +254,12 @@ func (b *Broker) withSession(w http.ResponseWriter, r *http.Request, id []byte, 
 // notification passes on what concerns servers. Cancellation and progress are the router's to send to their owner; what
 // it found no owner for needs nothing done.
 func (b *Broker) notification(s *session.Session, m *jsonrpc.Message) {
-	if m.MethodName() != "notifications/roots/list_changed" {
+	switch m.MethodName() {
+	case "notifications/cancelled":
+		b.lifts.cancelled(s, m.Param("requestId").Of(m.Body))
+		return
+	case "notifications/roots/list_changed":
+	default:
 		return
 	}
 	params := json.RawMessage(m.Params.Of(m.Body))

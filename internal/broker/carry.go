@@ -31,6 +31,10 @@ func (b *Broker) carry(w http.ResponseWriter, r *http.Request, s *session.Sessio
 		b.challenge(w, r, forbidden(id))
 		return
 	}
+	if server.Revision() == "" && server.Modern() != "" {
+		b.carryToModern(w, r, s, m, server) //nolint:contextcheck // the call outlives a lost connection
+		return
+	}
 	defer s.BeginCall(id, name)()
 	resp, err := b.call(r.Context(), callerOf(s, r.Header.Get("Authorization")), server, id, m.Body) //nolint:bodyclose // who hands it on closes it
 	if err != nil {

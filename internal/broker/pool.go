@@ -143,7 +143,7 @@ func (b *Broker) openPooled(ctx context.Context, key string, a asker, server *ca
 	if b.pool.has(key) {
 		return nil // another call was faster
 	}
-	if !b.makeRoom(a.who) {
+	if !b.makeRoom(a.who) { //nolint:contextcheck // nobody waits for what is closed
 		return errCrowded
 	}
 	changes := b.changes.Load()

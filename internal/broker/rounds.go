@@ -394,12 +394,7 @@ func (v *visit) begin() bool {
 		return true
 	}
 	v.stream = true
-	h := v.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-cache, no-transform")
-	h.Set("X-Accel-Buffering", "no")
-	v.w.WriteHeader(http.StatusOK)
-	return http.NewResponseController(v.w).Flush() == nil
+	return beginStream(v.w, http.NewResponseController(v.w))
 }
 
 func (v *visit) event(data []byte) bool {
@@ -412,10 +407,7 @@ func (v *visit) message(status int, body []byte) bool {
 	if v.stream {
 		return v.event(body)
 	}
-	v.w.Header().Set("Content-Type", "application/json")
-	v.w.WriteHeader(status)
-	_, err := v.w.Write(body)
-	return err == nil
+	return writeMessage(v.w, status, body)
 }
 
 // finish answers with an error.

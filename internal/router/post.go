@@ -303,7 +303,13 @@ func (x *exchange) response() *jsonrpc.Error {
 	if err := x.findSession(); err != nil {
 		return err
 	}
-	name, raw, ok := relay.Unseal(x.sess, session.SealRequest, x.m.ID.Of(x.m.Body))
+	id := x.m.ID.Of(x.m.Body)
+	if name, _, ok := relay.Unseal(x.sess, session.SealInput, id); ok { // the broker asked it for a server without sessions
+		x.d.fact(wire.HeaderServer, wire.KeyServer, name)
+		x.d.toBroker(x.key)
+		return nil
+	}
+	name, raw, ok := relay.Unseal(x.sess, session.SealRequest, id)
 	if !ok {
 		return invalid(nil, http.StatusBadRequest, "this response answers no request of this session")
 	}
@@ -313,7 +319,7 @@ func (x *exchange) response() *jsonrpc.Error {
 // back sends a message that answers or follows one of a server to that server, with the server's own value restored.
 func (x *exchange) back(name string, span jsonrpc.Span, raw []byte) *jsonrpc.Error {
 	server := x.snap.Server(name)
-	if server == nil || !server.Programmed {
+	if server == nil || !server.Programmed || server.Revision() == "" { // without a revision with sessions, none of these can be for it
 		return invalid(nil, http.StatusBadRequest, "the server that this message is for is no longer there")
 	}
 	backend, open := x.sess.Backend(name, x.backendKey(server))
