@@ -64,7 +64,9 @@ func TestLacks(t *testing.T) {
 func TestHeaders(t *testing.T) {
 	path := func(names ...string) []string { return append([]string{"arguments"}, names...) }
 	params := []bridge.Param{
-		{Header: "mcp-param-region", Path: path("region")}, {Header: "mcp-param-n", Path: path("n")}, {Header: "mcp-param-yes", Path: path("yes")},
+		{Header: "mcp-param-region", Path: path("region")},
+		{Header: "mcp-param-n", Path: path("n")},
+		{Header: "mcp-param-yes", Path: path("yes")},
 		{Header: "mcp-param-deep", Path: path("deep", "er")},
 	}
 	for name, tc := range map[string]struct{ body, want string }{

@@ -32,7 +32,7 @@ func (b *Broker) carry(w http.ResponseWriter, r *http.Request, s *session.Sessio
 		return
 	}
 	if server.Revision() == "" && server.Modern() != "" {
-		b.carryToModern(w, r, s, m, server) //nolint:contextcheck // the call outlives a lost connection
+		b.carryToModern(w, r, s, m, server)
 		return
 	}
 	defer s.BeginCall(id, name)()

@@ -20,8 +20,8 @@ import (
 
 // These tests are about clients with sessions and servers without.
 
-// stateless is a server that speaks only the revision without sessions.
-func stateless(name string, s *script) server {
+// sessionless is a server that speaks only the revision without sessions.
+func sessionless(name string, s *script) server {
 	s.knows("")
 	listing := catalog.Listing{Modern: "2026-07-28", Capabilities: json.RawMessage(`{"tools":{},"logging":{}}`)}
 	listing.Items[catalog.Tool] = []json.RawMessage{
@@ -43,7 +43,7 @@ func TestLegacyClient(t *testing.T) {
 	weather := newScript().does("tools/call", func(w http.ResponseWriter, _ *http.Request, m *jsonrpc.Message) {
 		answerJSON(w, m, `{"resultType":"complete","ttlMs":1,"content":[{"n":9007199254740993}]}`)
 	})
-	f := start(t, stateless("weather", weather))
+	f := start(t, sessionless("weather", weather))
 	token := f.initializeCan(everyInput)
 	f.do(request{session: token, body: `{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"info"}}`})
 	r := callOf(token, "weather", hugeID, "t")
@@ -86,7 +86,7 @@ func TestLegacyClientErrors(t *testing.T) {
 		"odd input":          {"tools/call", status(200, "application/json", `{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required"}}`), 502, -32603, "cannot be understood"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := start(t, stateless("weather", newScript().does(tc.method, tc.does)))
+			f := start(t, sessionless("weather", newScript().does(tc.method, tc.does)))
 			a := f.do(request{session: f.initializeCan(everyInput), server: "weather", body: `{"jsonrpc":"2.0","id":1,"method":"` + tc.method + `","params":{"name":"t","uri":"x:y"}}`})
 			wantError(t, a, tc.status, "1", tc.code, tc.words)
 		})
@@ -128,7 +128,7 @@ func TestLiftedRounds(t *testing.T) {
 			answerJSON(w, m, `{"resultType":"complete","n":9007199254740993}`)
 		}
 	})
-	f := start(t, stateless("weather", weather))
+	f := start(t, sessionless("weather", weather))
 	token := f.initializeCan(everyInput)
 	e := f.stream(callOf(token, "weather", hugeID, "t"))
 	wantBytes(t, `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7,"progress":1.10}}`, string(e.next().Data))
@@ -159,7 +159,7 @@ func TestLiftedNotDeclared(t *testing.T) {
 	weather := newScript().does("tools/call", func(w http.ResponseWriter, _ *http.Request, m *jsonrpc.Message) {
 		answerJSON(w, m, input(`"a":{"method":"sampling/createMessage","params":{}}`, "s"))
 	})
-	f := start(t, stateless("weather", weather))
+	f := start(t, sessionless("weather", weather))
 	wantError(t, f.do(callOf(f.initializeCan(`{"roots":{}}`), "weather", "1", "t")), http.StatusBadGateway, "1", -32603, "asked for what this client did not declare that it can do: sampling")
 	assert.Len(t, weather.requests("tools/call"), 1)
 }
@@ -169,7 +169,7 @@ func TestLiftedRefused(t *testing.T) {
 	weather := newScript().does("tools/call", func(w http.ResponseWriter, _ *http.Request, m *jsonrpc.Message) {
 		answerJSON(w, m, input(`"a":{"method":"sampling/createMessage","params":{}},"b":{"method":"roots/list"}`, "s"))
 	})
-	f := start(t, stateless("weather", weather))
+	f := start(t, sessionless("weather", weather))
 	token := f.initializeCan(everyInput)
 	e := f.stream(callOf(token, "weather", "1", "t"))
 	m, _ := jsonrpc.Parse(e.next().Data, jsonrpc.Limits{})
@@ -186,7 +186,7 @@ func TestLiftedTooOften(t *testing.T) {
 		weather := newScript().does("tools/call", func(w http.ResponseWriter, _ *http.Request, m *jsonrpc.Message) {
 			answerJSON(w, m, `{"resultType":"input_required","requestState":"again"}`)
 		})
-		f := setup{net: newMemory(), servers: []server{stateless("weather", weather)}}.start(t)
+		f := setup{net: newMemory(), servers: []server{sessionless("weather", weather)}}.start(t)
 		token := f.initializeCan(everyInput)
 		began := time.Now()
 		wantError(t, f.do(callOf(token, "weather", "1", "t")), http.StatusBadGateway, "1", -32603, "too often")
@@ -201,7 +201,7 @@ func TestLiftedLate(t *testing.T) {
 		weather := newScript().does("tools/call", func(w http.ResponseWriter, _ *http.Request, m *jsonrpc.Message) {
 			answerJSON(w, m, input(`"b":{"method":"roots/list"}`, "s"))
 		})
-		f := setup{net: newMemory(), servers: []server{stateless("weather", weather)}}.start(t)
+		f := setup{net: newMemory(), servers: []server{sessionless("weather", weather)}}.start(t)
 		token := f.initializeCan(everyInput)
 		e := f.stream(callOf(token, "weather", "1", "t"))
 		began := time.Now()
@@ -231,7 +231,7 @@ func TestLiftedCancelled(t *testing.T) {
 				<-r.Context().Done()
 				close(gone)
 			})
-			f := start(t, stateless("weather", weather))
+			f := start(t, sessionless("weather", weather))
 			token := f.initializeCan(everyInput)
 			e := f.stream(callOf(token, "weather", `"c"`, "t"))
 			e.next()
@@ -263,7 +263,7 @@ func TestLiftedResumed(t *testing.T) {
 		}
 		event(w, "", resultOf(m, `{"resultType":"complete"}`))
 	})
-	f := start(t, stateless("weather", weather))
+	f := start(t, sessionless("weather", weather))
 	token := f.initializeCan(everyInput)
 	e := f.stream(callOf(token, "weather", "1", "t"))
 	first := e.next()
@@ -272,7 +272,7 @@ func TestLiftedResumed(t *testing.T) {
 	step <- struct{}{}
 	time.Sleep(20 * time.Millisecond)
 	stranger := f.initializeCan(everyInput)
-	s, err := f.send(t.Context(), request{method: http.MethodGet, session: stranger, header: http.Header{"Last-Event-Id": {first.ID}}})
+	s, err := f.send(t.Context(), request{method: http.MethodGet, session: stranger, header: http.Header{"Last-Event-Id": {first.ID}}}) //nolint:bodyclose // it is closed below
 	require.NoError(t, err)
 	got := make([]byte, 1)
 	readCtx := make(chan struct{})
@@ -301,7 +301,7 @@ func TestLiftedLost(t *testing.T) {
 			<-r.Context().Done()
 			gone <- time.Now()
 		})
-		f := setup{net: newMemory(), servers: []server{stateless("weather", weather)}}.start(t)
+		f := setup{net: newMemory(), servers: []server{sessionless("weather", weather)}}.start(t)
 		e := f.stream(callOf(f.initializeCan(everyInput), "weather", "1", "t"))
 		e.next()
 		began := time.Now()
@@ -323,7 +323,7 @@ func TestLiftedNoise(t *testing.T) {
 		event(w, "", resultOf(m, `{"resultType":"complete"}`))
 		close(sent)
 	})
-	f := start(t, stateless("weather", weather))
+	f := start(t, sessionless("weather", weather))
 	token := f.initializeCan(everyInput)
 	e := f.stream(callOf(token, "weather", "1", "t"))
 	id := e.next().ID

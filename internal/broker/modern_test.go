@@ -235,12 +235,6 @@ func TestAskingForACredentialWithoutASession(t *testing.T) {
 	assert.Contains(t, got.body, `"inputResponses":{}`, "what the gateway asked for is no concern of the server's")
 }
 
-// TestSessionServerWithoutASession: until calls are translated, a client without a session is told so.
-func TestSessionServerWithoutASession(t *testing.T) {
-	f := start(t, scripted("a", newScript()))
-	wantError(t, f.do(fresh("tools/call", `"name":"x"`).at("a")), http.StatusBadGateway, hugeID, jsonrpc.CodeInternalError, "sessions alone")
-}
-
 func listenTo(f *fixture, filter string) *events {
 	f.t.Helper()
 	return f.stream(fresh("subscriptions/listen", `"notifications":`+filter))

@@ -3,7 +3,6 @@ package broker
 import (
 	"encoding/json"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/bridge"
@@ -24,53 +23,7 @@ const (
 	gatherWindow = 50 * time.Millisecond
 	// maxRounds is how often one call may ask its client.
 	maxRounds = 32
-	// maxHeld bounds the calls that wait for their clients, maxHeldCaller those of one caller.
-	maxHeld       = 1024
-	maxHeldCaller = 32
 )
-
-// held are the calls whose clients were asked for input, from the first time on and until they are over.
-type held struct {
-	mu    sync.Mutex
-	calls map[[16]byte]*bridged
-	count map[string]int // by caller
-}
-
-// add takes a call in. It reports false if there are too many.
-func (h *held) add(c *bridged) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.calls == nil {
-		h.calls, h.count = map[[16]byte]*bridged{}, map[string]int{}
-	}
-	if h.calls[c.key] != nil {
-		return true
-	}
-	if len(h.calls) >= maxHeld || h.count[c.asker.who] >= maxHeldCaller {
-		return false
-	}
-	h.calls[c.key] = c
-	h.count[c.asker.who]++
-	return true
-}
-
-func (h *held) remove(c *bridged) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.calls[c.key] != c {
-		return
-	}
-	delete(h.calls, c.key)
-	if h.count[c.asker.who]--; h.count[c.asker.who] == 0 {
-		delete(h.count, c.asker.who)
-	}
-}
-
-func (h *held) find(key [16]byte) *bridged {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.calls[key]
-}
 
 // visit is one request of a modern client: the first of a call, or one that comes back with input.
 type visit struct {
