@@ -37,10 +37,8 @@ func AppendInputRequired(dst, id []byte, asks []Ask, state string, serverInfo js
 			}
 			result = append(jsonrpc.AppendQuote(result, ask.Key), `:{"method":`...)
 			result = jsonrpc.AppendQuote(result, ask.Method)
-			if ask.Params != nil {
-				result = append(append(result, `,"params":`...), ask.Params...)
-			}
-			result = append(result, '}')
+			// The Go SDK, for one, cannot read a request without params, which roots/list need not have.
+			result = append(append(append(result, `,"params":`...), orEmpty(ask.Params)...), '}')
 		}
 		result = append(result, '}')
 	}

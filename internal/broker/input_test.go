@@ -124,7 +124,7 @@ func TestInputRounds(t *testing.T) {
 	a = f.do(client.request())
 	state, asks = inputOf(t, a.body)
 	assert.Equal(t, map[string]string{
-		"input-2": `{"method":"sampling/createMessage","params":{"messages":[],"maxTokens":9007199254740993}}`, "input-3": `{"method":"roots/list"}`,
+		"input-2": `{"method":"sampling/createMessage","params":{"messages":[],"maxTokens":9007199254740993}}`, "input-3": `{"method":"roots/list","params":{}}`,
 	}, asks, "what a server asks at once is asked at once")
 	client.id, client.params = hugeID, retryOf(state, `"input-3":{"roots":[]},"input-2":{"role":"assistant"}`)
 	a = f.do(client.request())
@@ -207,7 +207,7 @@ func TestInputMissing(t *testing.T) {
 	assert.Len(t, asks, 2)
 	client.params = retryOf(state, `"input-2":{"action":"accept"}`)
 	again, asks := inputOf(t, f.do(client.request()).body)
-	assert.Equal(t, map[string]string{"input-1": `{"method":"roots/list"}`}, asks)
+	assert.Equal(t, map[string]string{"input-1": `{"method":"roots/list","params":{}}`}, asks)
 	assert.NotEqual(t, state, again)
 	client.params = retryOf(state, `"input-1":{"roots":[]}`)
 	assert.Contains(t, f.do(client.request()).body, "was used before", "each state is good once")

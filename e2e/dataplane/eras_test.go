@@ -1,0 +1,144 @@
+package dataplane_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"testing"
+
+	gosdk "github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/guicassolato/mcp-gateway/e2e/testbed"
+	"github.com/guicassolato/mcp-gateway/internal/config"
+)
+
+const (
+	legacyRevision = "2025-11-25"
+	modernRevision = "2026-07-28"
+)
+
+// askingSDKServer is a server of the Go SDK that speaks one revision. Its tool "survey" needs to know a name, then a text of the model and the roots.
+func askingSDKServer(t *testing.T, revision string) string {
+	t.Helper()
+	s := gosdk.NewServer(&gosdk.Implementation{Name: "survey-server", Version: "1"}, &gosdk.ServerOptions{SupportedProtocolVersions: []string{revision}})
+	tool := &gosdk.Tool{Name: "survey", InputSchema: json.RawMessage(`{"type":"object"}`)}
+	if revision == modernRevision {
+		s.AddTool(tool, surveyByResults)
+	} else {
+		s.AddTool(tool, surveyByRequests)
+	}
+	handler := gosdk.NewStreamableHTTPHandler(func(*http.Request) *gosdk.Server { return s }, &gosdk.StreamableHTTPOptions{Stateless: revision == modernRevision})
+	address := testbed.FreeAddress(t)
+	testbed.Serve(t, address, handler)
+	return "http://" + address + "/mcp"
+}
+
+func whoIsIt() *gosdk.ElicitParams {
+	return &gosdk.ElicitParams{Message: "Who?", RequestedSchema: json.RawMessage(`{"type":"object","properties":{"name":{"type":"string"}}}`)}
+}
+
+func ofTheModel() *gosdk.CreateMessageParams { //nolint:staticcheck // both revisions have it
+	return &gosdk.CreateMessageParams{MaxTokens: 7, Messages: []*gosdk.SamplingMessage{{Role: "user", Content: &gosdk.TextContent{Text: "say it"}}}} //nolint:staticcheck // likewise
+}
+
+func told(name any, text string, roots int) *gosdk.CallToolResult {
+	return &gosdk.CallToolResult{Content: []gosdk.Content{&gosdk.TextContent{Text: fmt.Sprintf("%v says %q, %d roots", name, text, roots)}}}
+}
+
+// surveyByRequests asks in the middle of the call.
+func surveyByRequests(ctx context.Context, r *gosdk.CallToolRequest) (*gosdk.CallToolResult, error) {
+	who, err := r.Session.Elicit(ctx, whoIsIt())
+	if err != nil {
+		return nil, err
+	}
+	text, err := r.Session.CreateMessage(ctx, ofTheModel()) //nolint:staticcheck // the revision has it
+	if err != nil {
+		return nil, err
+	}
+	roots, err := r.Session.ListRoots(ctx, nil) //nolint:staticcheck // likewise
+	if err != nil {
+		return nil, err
+	}
+	return told(who.Content["name"], text.Content.(*gosdk.TextContent).Text, len(roots.Roots)), nil
+}
+
+// surveyByResults asks by results, and remembers nothing.
+func surveyByResults(_ context.Context, r *gosdk.CallToolRequest) (*gosdk.CallToolResult, error) {
+	answers := r.Params.InputResponses
+	if who, ok := answers["who"].(*gosdk.ElicitResult); ok {
+		name, _ := who.Content["name"].(string)
+		return &gosdk.CallToolResult{RequestState: name, InputRequests: gosdk.InputRequestMap{"text": ofTheModel(), "roots": &gosdk.ListRootsParams{}}}, nil //nolint:staticcheck // likewise
+	}
+	if text, ok := answers["text"].(*gosdk.CreateMessageWithToolsResult); ok {
+		roots, _ := answers["roots"].(*gosdk.ListRootsResult) //nolint:staticcheck // likewise
+		return told(r.Params.RequestState, text.Content[0].(*gosdk.TextContent).Text, len(roots.Roots)), nil
+	}
+	return &gosdk.CallToolResult{InputRequests: gosdk.InputRequestMap{"who": whoIsIt()}}, nil
+}
+
+// surveyed is a client of the Go SDK that speaks one revision and has an answer to everything.
+func surveyed(t *testing.T, endpoint, revision string) *gosdk.ClientSession {
+	t.Helper()
+	c := gosdk.NewClient(&gosdk.Implementation{Name: "surveyed", Version: "1"}, &gosdk.ClientOptions{
+		ElicitationHandler: func(context.Context, *gosdk.ElicitRequest) (*gosdk.ElicitResult, error) {
+			return &gosdk.ElicitResult{Action: "accept", Content: map[string]any{"name": "eve"}}, nil
+		},
+		CreateMessageHandler: func(context.Context, *gosdk.CreateMessageRequest) (*gosdk.CreateMessageResult, error) { //nolint:staticcheck // likewise
+			return &gosdk.CreateMessageResult{Model: "m", Role: "assistant", Content: &gosdk.TextContent{Text: "of the model"}}, nil //nolint:staticcheck // likewise
+		},
+	})
+	c.AddRoots(&gosdk.Root{URI: "file:///home"}) //nolint:staticcheck // likewise
+	s, err := c.Connect(t.Context(), &gosdk.StreamableClientTransport{Endpoint: endpoint}, &gosdk.ClientSessionOptions{ProtocolVersion: revision})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	require.Equal(t, revision, s.InitializeResult().ProtocolVersion)
+	return s
+}
+
+// TestBetweenTheEras: any client calls any server, and whatever the server needs to know in between reaches the client in the way of the client's
+// revision, and the answer the server in the way of its own.
+func TestBetweenTheEras(t *testing.T) {
+	t.Parallel()
+	urls := map[string]string{"old": askingSDKServer(t, legacyRevision), "new": askingSDKServer(t, modernRevision)}
+	eachMode(t, func(t *testing.T, mode testbed.Mode) {
+		g := testbed.StartGateway(t, testbed.Options{Mode: mode, Servers: []config.ServerSpec{spec("old", urls["old"]), spec("new", urls["new"])}})
+		for _, revision := range []string{legacyRevision, modernRevision} {
+			t.Run("client of "+revision, func(t *testing.T) {
+				s := surveyed(t, g.Endpoint, revision)
+				for _, server := range []string{"old", "new"} {
+					for range 2 { // the first call of a session may go another way than those after it
+						res, err := s.CallTool(t.Context(), &gosdk.CallToolParams{Name: server + "_survey", Arguments: map[string]any{}})
+						require.NoError(t, err, server)
+						assert.Equal(t, `eve says "of the model", 1 roots`, res.Content[0].(*gosdk.TextContent).Text, server)
+					}
+				}
+			})
+		}
+		t.Run("concurrent calls", func(t *testing.T) {
+			s := surveyed(t, g.Endpoint, modernRevision)
+			results := make(chan string, 20)
+			for range 20 {
+				go func() {
+					res, err := s.CallTool(context.WithoutCancel(t.Context()), &gosdk.CallToolParams{Name: "old_survey", Arguments: map[string]any{}})
+					if err != nil {
+						results <- err.Error()
+						return
+					}
+					results <- res.Content[0].(*gosdk.TextContent).Text
+				}()
+			}
+			for range 20 {
+				assert.Equal(t, `eve says "of the model", 1 roots`, <-results)
+			}
+		})
+		t.Run("nobody to ask", func(t *testing.T) {
+			c := testbed.NewStateless(t, g.Endpoint)
+			assert.Contains(t, c.Ask(t, "tools/call", `{"name":"old_survey","arguments":{}}`).Message(t), "does not support")
+			old := testbed.Connect(t, g.Endpoint)
+			assert.NotContains(t, old.Call(t, "new_survey", "{}").Message(t), "eve")
+		})
+	})
+}
