@@ -48,6 +48,7 @@ type bridged struct {
 	cancel context.CancelFunc
 
 	wake, room chan struct{} // something is in the queue; something was taken
+	less       chan struct{} // fewer requests of the server's are open
 
 	mu       sync.Mutex // guards the rest
 	pooled   *pooled    // nil until there is one
@@ -86,7 +87,7 @@ func (b *Broker) newBridged(a asker, server *catalog.Server, m *jsonrpc.Message)
 	c := &bridged{
 		b: b, asker: a, server: server, method: m.MethodName(), attached: true,
 		id:   b.callPrefix + strconv.FormatUint(b.lastCall.Add(1), 10),
-		wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), less: make(chan struct{}, 1),
 	}
 	_, _ = rand.Read(c.key[:]) // it never fails
 	var err error
@@ -120,8 +121,11 @@ func (c *bridged) attempt() error {
 	c.mu.Lock()
 	c.pooled = p
 	c.mu.Unlock()
-	p.begin(c)
+	early := p.begin(c)
 	defer p.end(c)
+	if len(early) > 0 && !c.settle(p, early) {
+		return nil
+	}
 	p.raise(c.ctx, c.asker.client.LogLevel)
 	resp, err := p.endpoint().Post(c.ctx, p.session, c.body, nil)
 	if err != nil {
@@ -144,6 +148,26 @@ func (c *bridged) attempt() error {
 			return refusedStatus(resp.StatusCode)
 		}
 		return faultf("%s", why)
+	}
+}
+
+// settle has the client answer what the server wanted to know before the call. It reports false if the call ended in between.
+func (c *bridged) settle(p *pooled, early []*jsonrpc.Message) bool {
+	for _, m := range early {
+		c.request(p, m)
+	}
+	for {
+		c.mu.Lock()
+		open := len(c.asked) > 0
+		c.mu.Unlock()
+		if !open {
+			return true
+		}
+		select {
+		case <-c.less:
+		case <-c.ctx.Done():
+			return false
+		}
 	}
 }
 
@@ -270,6 +294,7 @@ func (c *bridged) withdraw(id []byte) {
 	for i := range c.asked {
 		if relay.SameID(c.asked[i].id, id) {
 			c.asked = append(c.asked[:i:i], c.asked[i+1:]...)
+			signal(c.less)
 			return
 		}
 	}

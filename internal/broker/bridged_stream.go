@@ -194,10 +194,11 @@ func (b *Broker) unattributed(p *pooled, m *jsonrpc.Message) {
 		for _, c := range p.inFlight() {
 			c.withdraw(m.Param("requestId").Of(m.Body))
 		}
+		p.unkeep(m.Param("requestId").Of(m.Body))
 	default:
 		if c := p.call(m); c != nil {
 			c.message(p, m, false)
-		} else if m.Kind == jsonrpc.Request {
+		} else if m.Kind == jsonrpc.Request && !p.keep(m) {
 			refusal := jsonrpc.Error{Code: jsonrpc.CodeInternalError, ID: m.ID.Of(m.Body), Message: "the gateway cannot tell which call this request belongs to"}
 			b.reply(b.ctx, p, refusal.AppendResponse(nil))
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -323,4 +324,44 @@ func TestOwnStream(t *testing.T) {
 	state, _ := inputOf(t, asked.body)
 	a := f.do(modern{id: "2", capabilities: everyInput, params: retryOf(state, `"input-1":{"action":"accept"}`)}.request())
 	wantBytes(t, `{"jsonrpc":"2.0","id":2,"result":{`+complete+`,"heard":{"jsonrpc":"2.0","id":7,"result":{"action":"accept"}}}}`, a.body)
+}
+
+// TestEarlyQuestion: what a server wants to know while no call is in flight, such as the roots of a client that it has just met, is asked at the
+// beginning of the next call.
+func TestEarlyQuestion(t *testing.T) {
+	asks, answered := make(chan string, 1), make(chan string, 1)
+	weather := newScript()
+	weather.does(http.MethodGet, func(w http.ResponseWriter, r *http.Request, _ *jsonrpc.Message) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_ = http.NewResponseController(w).Flush()
+		for {
+			select {
+			case ask := <-asks:
+				event(w, "", ask)
+			case <-r.Context().Done():
+				return
+			}
+		}
+	})
+	weather.does(http.MethodPost, func(w http.ResponseWriter, _ *http.Request, m *jsonrpc.Message) {
+		w.WriteHeader(http.StatusAccepted)
+		answered <- string(m.Body)
+	})
+	f := start(t, legacy("weather", weather))
+	client := modern{capabilities: everyInput}
+	f.do(client.request())
+	asks <- rootsAsk
+	asks <- `{"jsonrpc":"2.0","id":"old","method":"roots/list"}`
+	asks <- `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"old"}}`
+	time.Sleep(50 * time.Millisecond)
+	f.do(modern{capabilities: everyInput, method: "completion/complete", params: `"ref":{}`}.request())
+	state, wanted := inputOf(t, f.do(client.request()).body)
+	assert.Equal(t, map[string]string{"input-1": `{"method":"roots/list","params":{}}`}, wanted)
+	assert.Len(t, weather.requests("tools/call"), 1, "the call waits")
+	client.params = retryOf(state, `"input-1":{"roots":[]}`)
+	wantBytes(t, `{"jsonrpc":"2.0","id":1,"result":{`+complete+`,"did":"tools/call"}}`, f.do(client.request()).body)
+	wantBytes(t, `{"jsonrpc":"2.0","id":3,"result":{"roots":[]}}`, await(t, answered))
+
+	asks <- fmt.Sprintf(elicitForm, "9")
+	assert.NotContains(t, f.do(modern{caller: "alice", capabilities: everyInput}.request()).body, "input_required", "it is another session's")
 }

@@ -80,6 +80,7 @@ type Broker struct {
 	pool       pool
 	held       held
 	lifts      lifts
+	watches    sessionWatches
 	stateKey   []byte
 	callPrefix string // of the ids of calls that are made between the eras
 	lastCall   atomic.Uint64

@@ -32,7 +32,11 @@ func (b *Broker) carry(w http.ResponseWriter, r *http.Request, s *session.Sessio
 		return
 	}
 	if server.Revision() == "" && server.Modern() != "" {
-		b.carryToModern(w, r, s, m, server)
+		if watchesMethod(m.MethodName()) {
+			b.watchForSession(w, r, s, m, server)
+		} else {
+			b.carryToModern(w, r, s, m, server)
+		}
 		return
 	}
 	defer s.BeginCall(id, name)()

@@ -345,3 +345,46 @@ func TestLiftedNoise(t *testing.T) {
 	assert.LessOrEqual(t, n, 110)
 	e.ended()
 }
+
+// TestSessionsWatch: clients with sessions hear of changes of resources of servers without, each of what it asked for.
+func TestSessionsWatch(t *testing.T) {
+	changes := make(chan string, 10)
+	weather := newScript().does("subscriptions/listen", func(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message) {
+		wanted := m.Param("notifications")
+		id := string(m.ID.Of(m.Body))
+		event(w, "", `{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":`+id+`},"notifications":`+
+			strings.ReplaceAll(string(wanted.Of(m.Body)), `"x:never"`, `"x:other"`)+`}}`)
+		for {
+			select {
+			case uri := <-changes:
+				event(w, "", `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":`+id+`},"uri":"`+uri+`"}}`)
+			case <-r.Context().Done():
+				return
+			}
+		}
+	})
+	srv := sessionless("weather", weather)
+	srv.listing.Capabilities = json.RawMessage(`{"resources":{"subscribe":true}}`)
+	f := start(t, srv)
+	ask := func(token, method, uri string) string {
+		return f.do(request{session: token, server: "weather", body: `{"jsonrpc":"2.0","id":1,"method":"resources/` + method + `","params":{"uri":"` + uri + `"}}`}).body
+	}
+	ann, bea := f.initializeCan(`{}`), f.initializeCan(`{}`)
+	hers, others := f.listen(ann), f.listen(bea)
+	wantBytes(t, `{"jsonrpc":"2.0","id":1,"result":{}}`, ask(ann, "subscribe", "x:a"))
+	wantBytes(t, `{"jsonrpc":"2.0","id":1,"result":{}}`, ask(ann, "subscribe", "x:a"))
+	wantBytes(t, `{"jsonrpc":"2.0","id":1,"result":{}}`, ask(bea, "subscribe", "x:b"))
+	wantErrorBody(t, ask(ann, "subscribe", "x:never"), "1", -32602, "does not tell of changes")
+	changes <- "x:a"
+	wantBytes(t, `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"x:a"}}`, string(hers.next().Data))
+	changes <- "x:b"
+	wantBytes(t, `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"x:b"}}`, string(others.next().Data))
+	wantBytes(t, `{"jsonrpc":"2.0","id":1,"result":{}}`, ask(ann, "unsubscribe", "x:a"))
+	wantBytes(t, `{"jsonrpc":"2.0","id":1,"result":{}}`, ask(ann, "subscribe", "x:c"))
+	changes <- "x:a"
+	changes <- "x:c"
+	wantBytes(t, `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"x:c"}}`, string(hers.next().Data))
+	assert.Empty(t, weather.requests("resources/subscribe"))
+	f.do(request{method: http.MethodDelete, session: ann})
+	f.do(request{method: http.MethodDelete, session: bea})
+}

@@ -8,12 +8,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/bridge"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+	"github.com/guicassolato/mcp-gateway/internal/relay"
 	"github.com/guicassolato/mcp-gateway/internal/session"
 	"github.com/guicassolato/mcp-gateway/internal/upstream"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
@@ -84,11 +87,14 @@ type pooled struct {
 	server   *catalog.Server
 	session  upstream.Session
 	stop     context.CancelFunc // of the server's own stream
+	client   bridge.Client
 
 	mu    sync.Mutex // guards the rest; the pool's is taken first
 	ep    *upstream.Endpoint
 	calls map[string]*bridged // in flight, by the decoded id at the server
 	last  []*bridged          // the same in the order of their beginning
+	// early are requests of the server's that came while no call was in flight, with which the next one begins.
+	early []*jsonrpc.Message
 	users int
 	idle  *time.Timer
 	since time.Time // it rests
@@ -98,7 +104,7 @@ type pooled struct {
 }
 
 func newPooled(key string, a asker, server *catalog.Server, ep *upstream.Endpoint, us upstream.Session) *pooled {
-	return &pooled{key: key, who: a.who, server: server, session: us, ep: ep, calls: map[string]*bridged{}, level: -1, stop: func() {}}
+	return &pooled{key: key, who: a.who, client: a.client, server: server, session: us, ep: ep, calls: map[string]*bridged{}, level: -1, stop: func() {}}
 }
 
 // sessionFor finds or opens the session in which an asker's call is made. What it returns must be released. Without sessions at the server it is
@@ -315,12 +321,35 @@ func (p *pooled) endpoint() *upstream.Endpoint {
 	return p.ep
 }
 
-// begin makes a call known to the session, end forgets it.
-func (p *pooled) begin(c *bridged) {
+// begin makes a call known to the session, and returns what the server wanted to know before. end forgets it.
+func (p *pooled) begin(c *bridged) (early []*jsonrpc.Message) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.calls[c.id] = c
 	p.last = append(p.last, c)
+	if mayAsk(c.method) {
+		early, p.early = p.early, nil
+	}
+	return early
+}
+
+// keep has a request of the server's wait for the next call, if the client can be asked at all.
+func (p *pooled) keep(m *jsonrpc.Message) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.last) > 0 || len(p.early) >= maxAsked || p.client.Lacks(m.MethodName(), m.Params.Of(m.Body)) != nil {
+		return false
+	}
+	own := clone(m)
+	p.early = append(p.early, &own)
+	return true
+}
+
+// unkeep forgets a request that the server does not want to have answered any more.
+func (p *pooled) unkeep(id []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.early = slices.DeleteFunc(p.early, func(m *jsonrpc.Message) bool { return relay.SameID(m.ID.Of(m.Body), id) })
 }
 
 func (p *pooled) end(c *bridged) {

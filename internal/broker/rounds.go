@@ -154,6 +154,7 @@ func (v *visit) deliver(c *bridged, answers map[string]json.RawMessage) error {
 			return err
 		}
 	}
+	signal(c.less)
 	return nil
 }
 

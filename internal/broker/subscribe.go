@@ -220,10 +220,15 @@ func (b *Broker) finish(sub *subscription) {
 // notify queues a notification, of a resource where there is a URI. Who reads too slowly is cut off, and asks for the lists anew.
 func (s *subscription) notify(method, uri string) {
 	data := append([]byte(`{"jsonrpc":"2.0","method":"`), method...)
-	data = append(data, `","params":{"_meta":{"`+wire.MetaSubscriptionID+`":`...)
-	data = append(append(data, s.id...), '}')
+	data = append(data, `","params":{`...)
+	if s.id != nil { // it is of a client without a session
+		data = append(append(append(data, `"_meta":{"`+wire.MetaSubscriptionID+`":`...), s.id...), '}')
+	}
 	if uri != "" {
-		data = jsonrpc.AppendQuote(append(data, `,"uri":`...), uri)
+		if s.id != nil {
+			data = append(data, ',')
+		}
+		data = jsonrpc.AppendQuote(append(data, `"uri":`...), uri)
 	}
 	select {
 	case s.events <- message(append(data, "}}"...)):
