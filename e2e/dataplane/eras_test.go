@@ -72,7 +72,7 @@ func surveyByResults(_ context.Context, r *gosdk.CallToolRequest) (*gosdk.CallTo
 		name, _ := who.Content["name"].(string)
 		return &gosdk.CallToolResult{RequestState: name, InputRequests: gosdk.InputRequestMap{"text": ofTheModel(), "roots": &gosdk.ListRootsParams{}}}, nil //nolint:staticcheck // likewise
 	}
-	if text, ok := answers["text"].(*gosdk.CreateMessageWithToolsResult); ok {
+	if text, ok := answers["text"].(*gosdk.CreateMessageWithToolsResult); ok { //nolint:staticcheck // likewise
 		roots, _ := answers["roots"].(*gosdk.ListRootsResult) //nolint:staticcheck // likewise
 		return told(r.Params.RequestState, text.Content[0].(*gosdk.TextContent).Text, len(roots.Roots)), nil
 	}

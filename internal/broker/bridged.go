@@ -28,8 +28,11 @@ const (
 	queueBytes = 256 << 10
 	// maxAwayAnswer is the largest answer that is kept for a client that was asked for input and is not back yet.
 	maxAwayAnswer = 1 << 20
-	// maxAsked is how many requests of a server may be open in one call.
-	maxAsked = 16
+	// maxAsked is how many requests of a server may be open in one call, maxAskedBytes how large they may be together, maxEarlyBytes one that waits
+	// for a call.
+	maxAsked      = 16
+	maxAskedBytes = 4 << 20
+	maxEarlyBytes = 64 << 10
 	// answerTimeout bounds what the server is sent beside a call: answers to its own requests and cancellations.
 	answerTimeout = 10 * time.Second
 )
@@ -267,7 +270,11 @@ func (c *bridged) request(p *pooled, m *jsonrpc.Message) {
 		return
 	}
 	c.mu.Lock()
-	full := len(c.asked) >= maxAsked || c.done
+	size := len(m.Body)
+	for _, one := range c.asked {
+		size += len(one.ask.Params)
+	}
+	full := len(c.asked) >= maxAsked || size > maxAskedBytes || c.done
 	if !full {
 		c.asks++
 		own := clone(m)
@@ -275,7 +282,7 @@ func (c *bridged) request(p *pooled, m *jsonrpc.Message) {
 	}
 	c.mu.Unlock()
 	if full {
-		refusal := jsonrpc.Error{Code: jsonrpc.CodeInternalError, ID: id, Message: "too many requests of this call wait for an answer"}
+		refusal := jsonrpc.Error{Code: jsonrpc.CodeInternalError, ID: id, Message: "too many requests of this call wait for an answer, or too large ones"}
 		c.b.reply(c.ctx, p, refusal.AppendResponse(nil))
 		return
 	}

@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -60,11 +62,25 @@ func (s *source) read(body io.Reader, f func(*jsonrpc.Message) bool) error {
 		if len(ev.Data) == 0 || ev.Name != "" && ev.Name != "message" {
 			continue
 		}
-		m, fault := jsonrpc.Parse(ev.Data, jsonrpc.Limits{MaxDepth: maxAnswerDepth})
-		if fault == nil && f(&m) {
+		last := false
+		for _, data := range messages(ev.Data) {
+			m, fault := jsonrpc.Parse(data, jsonrpc.Limits{MaxDepth: maxAnswerDepth})
+			last = fault == nil && f(&m) || last
+		}
+		if last {
 			return nil
 		}
 	}
+}
+
+// messages are those of one event: several in revision 2025-03-26.
+func messages(data []byte) []json.RawMessage {
+	if !bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("[")) {
+		return []json.RawMessage{data}
+	}
+	var batch []json.RawMessage
+	_ = json.Unmarshal(data, &batch) // what cannot be read is no message
+	return batch
 }
 
 // stream reads the stream of the call. One that breaks before the answer is resumed if the server says where it was.

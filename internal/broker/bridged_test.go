@@ -147,7 +147,7 @@ func TestModernStream(t *testing.T) {
 		event(w, "e3", `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"debug","data":1}}`)
 		event(w, "e4", `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"error","data":1.10}}`)
 		event(w, "e5", `{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
-		event(w, "e6", `{"jsonrpc":"2.0","method":"notifications/example","params":{"n":1.10}}`)
+		event(w, "e6", `[{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}, {"jsonrpc":"2.0","method":"notifications/example","params":{"n":1.10}}]`)
 		select {
 		case <-read:
 		case <-r.Context().Done():

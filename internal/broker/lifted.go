@@ -205,6 +205,10 @@ func (c *lifted) answer(m *jsonrpc.Message, status int) {
 	case jsonrpc.CodeUnsupportedVersion, jsonrpc.CodeHeaderMismatch:
 		c.b.opts.Poke(c.server.Name) // it is not what it was
 	}
+	if kind := bridge.ResultType(m); kind != "complete" {
+		c.fail(http.StatusBadGateway, "gave a result of a type that the client's revision does not have: "+strconv.Quote(kind[:min(len(kind), 60)]))
+		return
+	}
 	out, err := bridge.Answer{ID: c.id, Method: c.m.MethodName()}.ToLegacy(m)
 	if err != nil {
 		c.fail(http.StatusBadGateway, err.Error())

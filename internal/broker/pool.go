@@ -337,7 +337,7 @@ func (p *pooled) begin(c *bridged) (early []*jsonrpc.Message) {
 func (p *pooled) keep(m *jsonrpc.Message) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.last) > 0 || len(p.early) >= maxAsked || p.client.Lacks(m.MethodName(), m.Params.Of(m.Body)) != nil {
+	if len(p.last) > 0 || len(p.early) >= maxAsked || len(m.Body) > maxEarlyBytes || p.client.Lacks(m.MethodName(), m.Params.Of(m.Body)) != nil {
 		return false
 	}
 	own := clone(m)
