@@ -443,7 +443,7 @@ func TestEarlyNoise(t *testing.T) {
 	client := modern{capabilities: everyInput}
 	state, _ := inputOf(t, f.do(client.request()).body)
 	await(t, sent)
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond) // until all that was sent is read
 	client.params = retryOf(state, `"input-1":{"roots":[]}`)
 	a := f.do(client.request())
 	assert.LessOrEqual(t, strings.Count(a.body, "notifications/example"), 64)

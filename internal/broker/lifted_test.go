@@ -319,7 +319,7 @@ func TestLiftedNoise(t *testing.T) {
 	weather := newScript().does("tools/call", func(w http.ResponseWriter, _ *http.Request, m *jsonrpc.Message) {
 		event(w, "", `{"jsonrpc":"2.0","method":"notifications/example"}`)
 		<-lost
-		for range 2000 {
+		for range 400 {
 			event(w, "", `{"jsonrpc":"2.0","method":"notifications/example","params":{"x":"`+strings.Repeat("x", 10_000)+`"}}`)
 		}
 		event(w, "", resultOf(m, `{"resultType":"complete"}`))
@@ -333,7 +333,7 @@ func TestLiftedNoise(t *testing.T) {
 	time.Sleep(20 * time.Millisecond)
 	close(lost)
 	await(t, sent)
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond) // until all that was sent is read
 	e = f.listen(token, id)
 	n := 0
 	for {

@@ -99,7 +99,12 @@ func (v *visit) again(text string, answers map[string]json.RawMessage) {
 		return
 	}
 	c.session().raise(c.ctx, v.asker.client.LogLevel)
-	if err := v.deliver(c, answers); err != nil {
+	err = v.deliver(c, answers)
+	if v.r.Context().Err() != nil {
+		c.abort("the client closed the stream")
+		return
+	}
+	if err != nil {
 		c.abort("the input could not be delivered")
 		v.finish(badGateway(v.id, http.StatusBadGateway, v.server.Name, "did not take the input: "+err.Error()))
 		return
