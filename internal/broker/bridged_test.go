@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -8,12 +9,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+	"github.com/guicassolato/mcp-gateway/internal/session"
 )
 
 // everyInput are the capabilities of a client that can be asked for anything.
@@ -364,4 +367,73 @@ func TestEarlyQuestion(t *testing.T) {
 
 	asks <- fmt.Sprintf(elicitForm, "9")
 	assert.NotContains(t, f.do(modern{caller: "alice", capabilities: everyInput}.request()).body, "input_required", "it is another session's")
+}
+
+// TestManySessions: one caller's kinds of clients make room for each other, and not for those of others.
+func TestManySessions(t *testing.T) {
+	weather := newScript()
+	f := start(t, legacy("weather", weather))
+	f.do(modern{caller: "bob"}.request())
+	for i := range 130 {
+		f.do(modern{caller: "alice", capabilities: fmt.Sprintf(`{"x":%d}`, i)}.request())
+	}
+	closed := weather.await(t, http.MethodDelete, 2)
+	sessions := map[string]bool{}
+	for _, one := range closed {
+		sessions[one.session] = true
+	}
+	assert.Equal(t, map[string]bool{"s-2": true, "s-3": true}, sessions, "those that have rested longest")
+	f.do(modern{caller: "bob"}.request())
+	f.do(modern{caller: "alice", capabilities: `{"x":129}`}.request())
+	assert.Len(t, weather.requests("initialize"), 131)
+}
+
+// TestCredentialChangedPooled: what was opened with a credential that is another now is not used any more.
+func TestCredentialChangedPooled(t *testing.T) {
+	acme := newScript()
+	f, k := asking(t, acme)
+	as := func() request {
+		r := modern{server: "acme"}.request()
+		r.header.Set("Authorization", "Bearer "+ann)
+		return r
+	}
+	k.give(ann, "key 1")
+	f.do(as())
+	f.do(as())
+	assert.Len(t, acme.requests("initialize"), 1)
+	k.give(ann, "key 2")
+	f.broker.CredentialChanged(session.SubjectOf("Bearer "+ann), "acme")
+	f.do(as())
+	calls := acme.requests("tools/call")
+	assert.Equal(t, []string{"s-1", "s-1", "s-2"}, []string{calls[0].session, calls[1].session, calls[2].session})
+	assert.Empty(t, acme.requests(http.MethodDelete), "nothing is sent with the old one")
+}
+
+// TestSlowLevel: a server that does not take a log level costs the call not more than a moment.
+func TestSlowLevel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		weather := newScript().does("logging/setLevel", hang)
+		f := setup{net: newMemory(), servers: []server{legacy("weather", weather)}}.start(t)
+		began := time.Now()
+		assert.Contains(t, f.do(modern{meta: `,"io.modelcontextprotocol/logLevel":"info"`}.request()).body, `"did":"tools/call"`)
+		assert.LessOrEqual(t, time.Since(began), 2*time.Second)
+	})
+}
+
+// TestSlowOpening: a client that leaves while its session is opened leaves nothing behind but the session.
+func TestSlowOpening(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := newScript().does("initialize", hang)
+		f := setup{net: newMemory(), servers: []server{legacy("weather", stuck)}}.start(t)
+		began := time.Now()
+		wantError(t, f.do(modern{id: hugeID}.request()), http.StatusBadGateway, hugeID, -32603, "no answer in time")
+		assert.Equal(t, 30*time.Second, time.Since(began))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		resp, err := f.send(ctx, modern{}.request())
+		require.Error(t, err)
+		assert.Nil(t, resp)
+		synctest.Wait()
+		assert.Empty(t, stuck.requests("tools/call"))
+	})
 }

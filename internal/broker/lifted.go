@@ -168,13 +168,13 @@ func (c *lifted) run() {
 		required, more, err := bridge.ReadRequired(m)
 		switch {
 		case err != nil:
-			c.fail(http.StatusBadGateway, "gave a result that cannot be understood: "+err.Error())
+			c.fail("gave a result that cannot be understood: "+err.Error())
 			return
 		case !more:
 			c.answer(m, status)
 			return
 		case round == maxRounds:
-			c.fail(http.StatusBadGateway, "asked for input too often in one call")
+			c.fail("asked for input too often in one call")
 			return
 		}
 		retry = bridge.Retry{ID: jsonrpc.AppendQuote(nil, c.b.callPrefix+strconv.FormatUint(c.b.lastCall.Add(1), 10)), State: required.State}
@@ -194,8 +194,8 @@ func (c *lifted) run() {
 	}
 }
 
-func (c *lifted) fail(status int, what string) {
-	fault := badGateway(c.id, status, c.server.Name, what)
+func (c *lifted) fail(what string) {
+	fault := badGateway(c.id, http.StatusBadGateway, c.server.Name, what)
 	c.trail.finish(c.id, fault.Status, fault.AppendResponse(nil))
 }
 
@@ -206,12 +206,12 @@ func (c *lifted) answer(m *jsonrpc.Message, status int) {
 		c.b.opts.Poke(c.server.Name) // it is not what it was
 	}
 	if kind := bridge.ResultType(m); kind != "complete" {
-		c.fail(http.StatusBadGateway, "gave a result of a type that the client's revision does not have: "+strconv.Quote(kind[:min(len(kind), 60)]))
+		c.fail("gave a result of a type that the client's revision does not have: "+strconv.Quote(kind[:min(len(kind), 60)]))
 		return
 	}
 	out, err := bridge.Answer{ID: c.id, Method: c.m.MethodName()}.ToLegacy(m)
 	if err != nil {
-		c.fail(http.StatusBadGateway, err.Error())
+		c.fail(err.Error())
 		return
 	}
 	if status == http.StatusBadRequest || status == http.StatusNotFound {
