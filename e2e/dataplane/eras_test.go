@@ -142,3 +142,53 @@ func TestBetweenTheEras(t *testing.T) {
 		})
 	})
 }
+
+// TestEndsBetweenTheEras: what ends a call and what does not is the client's revision's to say, and the server hears of it in the way of its own
+// (Invariant 11).
+func TestEndsBetweenTheEras(t *testing.T) {
+	t.Parallel()
+	eachMode(t, func(t *testing.T, mode testbed.Mode) {
+		step, gone := make(chan struct{}), make(chan struct{}, 1)
+		modern := testbed.NewStatelessServer(t, `[{"name":"slow","inputSchema":{"type":"object"}}]`, func(w http.ResponseWriter, r *http.Request) {
+			var m struct{ ID json.RawMessage }
+			_ = json.NewDecoder(r.Body).Decode(&m) // it was read before
+			send := testbed.SSE(w)
+			send(`data: {"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"begun"}}` + "\n\n")
+			select {
+			case <-step:
+				send(fmt.Sprintf(`data: {"jsonrpc":"2.0","id":%s,"result":{"resultType":"complete","content":[{"type":"text","text":"done"}]}}`, m.ID) + "\n\n")
+			case <-r.Context().Done():
+				gone <- struct{}{}
+			}
+		})
+		legacy := testbed.NewUpstream(t, testbed.Script{Tools: []testbed.Tool{{Name: "slow", Call: func(w http.ResponseWriter, c *testbed.Call) {
+			testbed.SSE(w)(`data: {"jsonrpc":"2.0","method":"notifications/example"}` + "\n\n")
+			<-c.Context().Done()
+		}}}})
+		g := testbed.StartGateway(t, testbed.Options{Mode: mode, Servers: []config.ServerSpec{spec("modern", modern.URL), spec("legacy", legacy.URL)}})
+
+		old := testbed.Connect(t, g.Endpoint)
+		body, _ := old.ToolCall("modern_slow", "{}")
+		s := old.Open(t, http.MethodPost, body)
+		last := s.Next(t).ID
+		require.NotEmpty(t, last)
+		s.Close()
+		step <- struct{}{}
+		resumed := old.Listen(t, "Last-Event-Id", last)
+		assert.Contains(t, resumed.Next(t).Data, "done", "a lost connection cancels nothing")
+
+		body, id := old.ToolCall("modern_slow", "{}")
+		s = old.Open(t, http.MethodPost, body)
+		s.Next(t)
+		assert.Equal(t, http.StatusAccepted, old.Post(t, fmt.Sprintf(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%d}}`, id)).Status)
+		testbed.Await(t, "the server to see the end of the call", func() bool { return len(gone) > 0 })
+
+		fresh := testbed.NewStateless(t, g.Endpoint)
+		s = fresh.Begin(t, "tools/call", `{"name":"legacy_slow","arguments":{}}`)
+		s.Next(t)
+		s.Close()
+		testbed.Await(t, "the server to be told of the end of the call", func() bool {
+			return len(legacy.Calls(fresh.Name, testbed.RPC("notifications/cancelled"))) > 0
+		})
+	})
+}

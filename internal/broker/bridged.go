@@ -177,7 +177,7 @@ func (c *bridged) settle(p *pooled, early []*jsonrpc.Message) bool {
 // forgotten is the error of a call whose session the server does not know any more.
 func (c *bridged) forgotten(p *pooled) error {
 	if p.session.ID == "" {
-		return faultf("answered with HTTP status %d", http.StatusNotFound)
+		return faultf("answered as if it did not know the session, though it keeps none; its url should be that of an MCP endpoint")
 	}
 	c.b.forgetPooled(p)
 	return upstream.ErrSessionUnknown
