@@ -33,8 +33,6 @@ const (
 	maxAsked      = 16
 	maxAskedBytes = 4 << 20
 	maxEarlyBytes = 64 << 10
-	// answerTimeout bounds what the server is sent beside a call: answers to its own requests and cancellations.
-	answerTimeout = 10 * time.Second
 )
 
 // bridged is one call at a server.
@@ -305,27 +303,6 @@ func (c *bridged) withdraw(id []byte) {
 			return
 		}
 	}
-}
-
-// reply sends a server the answer to a request of its own. One that cannot be answered finds out by itself.
-func (b *Broker) reply(ctx context.Context, p *pooled, response []byte) {
-	if err := b.deliver(ctx, p, response); err != nil {
-		b.opts.Logger.DebugContext(ctx, "could not answer a server's request", "server", p.server.Name, "error", err)
-	}
-}
-
-func (b *Broker) deliver(ctx context.Context, p *pooled, response []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	ep := p.endpoint()
-	resp, err := ep.Post(ctx, p.session, response, nil)
-	if err != nil {
-		return err
-	}
-	if err := ep.Refused(p.session, resp); err != nil {
-		return err
-	}
-	return resp.Body.Close() // it says nothing
 }
 
 // push gives the client an item. Of what does not fit, a client that is there has to make room first, and one that is away misses notifications.

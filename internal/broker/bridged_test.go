@@ -430,7 +430,7 @@ func TestSlowOpening(t *testing.T) {
 		assert.Equal(t, 30*time.Second, time.Since(began))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		resp, err := f.send(ctx, modern{}.request())
+		resp, err := f.send(ctx, modern{}.request()) //nolint:bodyclose // there is no response
 		require.Error(t, err)
 		assert.Nil(t, resp)
 		synctest.Wait()

@@ -168,7 +168,7 @@ func (c *lifted) run() {
 		required, more, err := bridge.ReadRequired(m)
 		switch {
 		case err != nil:
-			c.fail("gave a result that cannot be understood: "+err.Error())
+			c.fail("gave a result that cannot be understood: " + err.Error())
 			return
 		case !more:
 			c.answer(m, status)
@@ -206,7 +206,7 @@ func (c *lifted) answer(m *jsonrpc.Message, status int) {
 		c.b.opts.Poke(c.server.Name) // it is not what it was
 	}
 	if kind := bridge.ResultType(m); kind != "complete" {
-		c.fail("gave a result of a type that the client's revision does not have: "+strconv.Quote(kind[:min(len(kind), 60)]))
+		c.fail("gave a result of a type that the client's revision does not have: " + strconv.Quote(kind[:min(len(kind), 60)]))
 		return
 	}
 	out, err := bridge.Answer{ID: c.id, Method: c.m.MethodName()}.ToLegacy(m)
