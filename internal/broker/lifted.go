@@ -14,6 +14,7 @@ import (
 
 	"github.com/guicassolato/mcp-gateway/internal/bridge"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/config"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/relay"
 	"github.com/guicassolato/mcp-gateway/internal/session"
@@ -76,6 +77,9 @@ func (b *Broker) carryToModern(w http.ResponseWriter, r *http.Request, s *sessio
 	c := &lifted{
 		b: b, s: s, server: server, m: m, id: m.ID.Of(m.Body), caller: callerOf(s, r.Header.Get("Authorization")),
 		client: bridge.ReadInitialize(s.InitParams()), params: b.paramsOf(server, m),
+	}
+	if server.PerCaller {
+		b.tokens.remember(c.caller, server)
 	}
 	if server.Offers("logging") {
 		c.client.LogLevel = levelOf(s.LogLevel())
@@ -234,7 +238,7 @@ func (c *lifted) send(retry bridge.Retry) (m *jsonrpc.Message, status int, fault
 	for _, h := range bridge.Headers(c.m, c.params) {
 		header.Set(h.Name, h.Value)
 	}
-	resp, err := ep.For(c.caller.authorization).Post(c.ctx, upstream.Session{Revision: c.server.Modern()}, body, header)
+	resp, err := ep.For(c.authorization()).Post(c.ctx, upstream.Session{Revision: c.server.Modern()}, body, header)
 	if err != nil {
 		return nil, 0, c.unreached(err)
 	}
@@ -253,6 +257,14 @@ func (c *lifted) send(retry bridge.Retry) (m *jsonrpc.Message, status int, fault
 		return nil, 0, badGateway(c.id, http.StatusBadGateway, c.server.Name, err.Error())
 	}
 	return m, resp.StatusCode, nil
+}
+
+// authorization is that of the caller's latest request: between two of a call's, a token may be exchanged for another.
+func (c *lifted) authorization() config.Secret {
+	if latest, ok := c.b.tokens.of(c.s, c.server.Name, session.Backend{Fingerprint: c.caller.key(c.server)}); ok {
+		return latest
+	}
+	return c.caller.authorization
 }
 
 func (c *lifted) unreached(err error) *jsonrpc.Error {

@@ -315,6 +315,13 @@ func (b *Broker) dropPooled(subject session.Subject, server string) {
 	}
 }
 
+// use takes the token that the caller has now.
+func (p *pooled) use(ep *upstream.Endpoint) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ep = ep
+}
+
 func (p *pooled) endpoint() *upstream.Endpoint {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -98,7 +98,11 @@ func (v *visit) again(text string, answers map[string]json.RawMessage) {
 		v.b.fail(v.w, badParams(v.m, "this requestState was used before; the call goes on in the request that came first"))
 		return
 	}
-	c.session().raise(c.ctx, v.asker.client.LogLevel)
+	p := c.session()
+	if ep := v.b.opts.Endpoint(v.server.Name); ep != nil {
+		p.use(ep.For(v.asker.authorization))
+	}
+	p.raise(c.ctx, v.asker.client.LogLevel)
 	err = v.deliver(c, answers)
 	if v.r.Context().Err() != nil {
 		c.abort("the client closed the stream")
