@@ -30,8 +30,10 @@ func notYet() map[string]string { return map[string]string{} }
 
 // TestRequired: each check that succeeds against the server alone succeeds through the gateway.
 func TestRequired(t *testing.T) {
-	for _, requirements := range []string{"2025-11-25"} {
-		server := testbed.GoSDKEverything(t)
+	for requirements, serve := range map[string]func(testing.TB) *testbed.Server{
+		"2025-11-25": testbed.GoSDKEverything, "2026-07-28": testbed.GoSDKStateless,
+	} {
+		server := serve(t)
 		alone := runSuite(t, server.URL, requirements)
 		require.Greater(t, len(alone), 30, "the suite has run")
 		for _, mode := range []testbed.Mode{testbed.Standalone, testbed.Static} {

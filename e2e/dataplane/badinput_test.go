@@ -212,7 +212,7 @@ func refused(t *testing.T, c *testbed.Client, tt badInput) {
 	assert.Equal(t, tt.code, e.Code, e.Message)
 	assert.Equal(t, tt.id, e.ID, e.Message)
 	if tt.code == -32022 {
-		assert.Contains(t, a.Body, `"supported":["2025-11-25","2025-06-18","2025-03-26"]`)
+		assert.Contains(t, a.Body, `"supported":["2026-07-28","2025-11-25","2025-06-18","2025-03-26"]`)
 	}
 }
 

@@ -39,9 +39,10 @@ func TestBrowsers(t *testing.T) {
 			for _, method := range []string{"GET", "POST", "DELETE"} {
 				assert.Contains(t, preflight.Header.Get("Access-Control-Allow-Methods"), method)
 			}
-			for _, header := range []string{"mcp-session-id", "mcp-protocol-version", "authorization", "content-type", "last-event-id"} {
+			for _, header := range []string{"mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "authorization", "content-type", "last-event-id"} {
 				assert.Contains(t, strings.ToLower(preflight.Header.Get("Access-Control-Allow-Headers")), header)
 			}
+			assert.Contains(t, preflight.Header.Get("Access-Control-Allow-Headers"), "*", "Mcp-Param- headers have any name")
 			answers := map[string]*testbed.Answer{
 				"initialize":            testbed.NewClient(t, g.Endpoint).Initialize(t, "{}", "Origin", origin),
 				"by the broker, then":   c.Call(t, "u_tool", "{}", "Origin", origin),

@@ -38,8 +38,16 @@ const (
 
 func newConsentBed(t *testing.T, mode testbed.Mode) *consentBed {
 	t.Helper()
+	acme := testbed.NewUpstream(t, acmeScript())
+	b := newConsentBedFor(t, mode, acme.URL)
+	b.acme = acme
+	return b
+}
+
+func newConsentBedFor(t *testing.T, mode testbed.Mode, serverURL string) *consentBed {
+	t.Helper()
 	dir := t.TempDir()
-	b := &consentBed{issuer: testbed.NewIssuer(t), store: filepath.Join(dir, "credentials"), acme: testbed.NewUpstream(t, acmeScript())}
+	b := &consentBed{issuer: testbed.NewIssuer(t), store: filepath.Join(dir, "credentials")}
 	b.issuer.ClientSecret = consentSecret
 	values, key := filepath.Join(dir, "policies.yaml"), filepath.Join(dir, "key")
 	require.NoError(t, os.WriteFile(values, fmt.Appendf(nil,
@@ -49,7 +57,7 @@ func newConsentBed(t *testing.T, mode testbed.Mode) *consentBed {
 	b.Gateway = testbed.StartGateway(t, testbed.Options{
 		Mode: mode, Policies: values, Env: []string{"MCP_GATEWAY_CONSENT_CLIENT_SECRET=" + consentSecret, "READER_KEY=readers"},
 		Flags: []string{"--log-level", "debug", "--session-key-file", key, "--consent-client-id", "gateway-pages", "--consent-store-file", b.store},
-		Servers: []config.ServerSpec{spec("acme", b.acme.URL, withCredential(config.CredentialSpec{
+		Servers: []config.ServerSpec{spec("acme", serverURL, withCredential(config.CredentialSpec{
 			PerUser:   &config.PerUserSpec{Title: "Acme API key", Description: "Get one at https://acme.example.com/keys.", Header: "X-Api-Key"},
 			Discovery: &config.SecretSpec{Env: "READER_KEY"},
 		}))},

@@ -114,10 +114,19 @@ net.Server.prototype.listen = function (port, ...rest) { return listen.call(this
 // GoSDKEverything starts the conformance server of the Go SDK, with sessions.
 func GoSDKEverything(t testing.TB) *Server {
 	t.Helper()
+	return goSDKEverything(t, "-stateless=false")
+}
+
+// GoSDKStateless starts the conformance server of the Go SDK without sessions: it speaks 2026-07-28, and the revisions before without an id.
+func GoSDKStateless(t testing.TB) *Server {
+	t.Helper()
+	return goSDKEverything(t, "-stateless=true")
+}
+
+func goSDKEverything(t testing.TB, mode string) *Server {
+	t.Helper()
 	address := FreeAddress(t)
-	return start(t, "go-sdk everything-server", address, "/", Command{
-		Path: Program(t, GoSDKServerBin), Args: []string{"-http=" + address, "-stateless=false"},
-	})
+	return start(t, "go-sdk everything-server", address, "/", Command{Path: Program(t, GoSDKServerBin), Args: []string{"-http=" + address, mode}})
 }
 
 // MCPGoConformance starts the conformance server of mcp-go.

@@ -52,7 +52,7 @@ func busy() Options {
 		},
 		States: map[string]catalog.State{
 			"weather": {Health: catalog.HealthReady, Since: moment(1), Listing: &catalog.Listing{
-				Revision: "2025-11-25", Sessions: true,
+				Revision: "2025-11-25", Modern: "2026-07-28", Sessions: true,
 				Items: [4][]json.RawMessage{
 					messages(`{"name":"storm","annotations":{"readOnlyHint":true}}`, `{"name":"alerts"}`),
 					messages(`{"name":"ask"}`), messages(`{"uri":"a:b"}`), messages(`{"uriTemplate":"a:{b}"}`),

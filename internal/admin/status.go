@@ -60,12 +60,13 @@ type Server struct {
 	Since      time.Time `json:"since,omitzero"`
 	LastError  string    `json:"lastError,omitempty"`
 	Programmed bool      `json:"programmed"`
-	Revision   string    `json:"revision,omitempty"`
-	Sessions   bool      `json:"sessions"`
-	Tools      int       `json:"tools"`
-	Prompts    int       `json:"prompts"`
-	Resources  int       `json:"resources"`
-	Templates  int       `json:"templates"`
+	// Revisions are those that it speaks with the gateway, newest first.
+	Revisions []string `json:"revisions,omitempty"`
+	Sessions  bool     `json:"sessions"`
+	Tools     int      `json:"tools"`
+	Prompts   int      `json:"prompts"`
+	Resources int      `json:"resources"`
+	Templates int      `json:"templates"`
 }
 
 // VirtualServer is one configured virtual server, and how much it has of what clients see.
@@ -169,9 +170,13 @@ func items(snap *catalog.Snapshot, kind catalog.Kind) []Item {
 }
 
 func (o *Options) server(s *catalog.Server, n counts) Server {
+	var revisions []string
+	if s.State.Listing != nil {
+		revisions = s.State.Listing.Revisions()
+	}
 	return Server{
 		Name: s.Name, URL: o.URL(s.Name), State: string(s.State.Health), Since: s.State.Since, LastError: s.State.LastError,
-		Programmed: s.Programmed, Revision: s.Revision(), Sessions: s.Sessions(),
+		Programmed: s.Programmed, Revisions: revisions, Sessions: s.Sessions(),
 		Tools: n.tools, Prompts: n.prompts, Resources: n.resources, Templates: n.templates,
 	}
 }

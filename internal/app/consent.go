@@ -152,19 +152,24 @@ func (g *gateway) user(ctx context.Context, authorization string) (consent.User,
 	return consent.User{Issuer: id.Issuer, Subject: id.Subject}, nil
 }
 
-// elicit begins to ask the caller of a session.
+// elicit begins to ask a caller, who has a session or, in the newer revisions, none.
 func (g *gateway) elicit(ctx context.Context, s *session.Session, authorization config.Secret, server string) (broker.Elicitation, error) {
 	u, err := g.user(ctx, authorization.Reveal())
 	if err != nil {
 		return broker.Elicitation{}, err
 	}
-	if s.Subject() != session.SubjectFrom(u.Issuer, u.Subject) {
-		return broker.Elicitation{}, errNoSubject
+	need := consent.Need{User: u, Server: server}
+	if s == nil {
+		client := sha256.Sum256([]byte(u.Issuer + "\x00" + u.Subject))
+		need.Client, need.Completed = string(client[:]), func(string) {}
+	} else {
+		if s.Subject() != session.SubjectFrom(u.Issuer, u.Subject) {
+			return broker.Elicitation{}, errNoSubject
+		}
+		client := sha256.Sum256([]byte(s.Token())) // which lasts longer here than the session may
+		need.Client, need.Completed = string(client[:]), func(id string) { g.broker.Elicited(s, id) }
 	}
-	client := sha256.Sum256([]byte(s.Token())) // which lasts longer here than the session may
-	r, err := g.consent.Ask(consent.Need{
-		User: u, Server: server, Client: string(client[:]), Completed: func(id string) { g.broker.Elicited(s, id) },
-	})
+	r, err := g.consent.Ask(need)
 	return broker.Elicitation(r), err
 }
 

@@ -131,7 +131,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	if err := g.assembleConsent(public, key, generated); err != nil {
 		return err
 	}
-	g.manager = upstream.NewManager(upstream.ManagerOptions{Logger: g.logger, Version: g.version, Publish: g.learned, Endpoint: upstream.EndpointOptions{Credentials: credentials{g.tokens, g}}})
+	g.manager = upstream.NewManager(upstream.ManagerOptions{Logger: g.logger, Version: g.version, Publish: g.learned, Unchanged: g.unchanged, Endpoint: upstream.EndpointOptions{Credentials: credentials{g.tokens, g}}})
 	g.broker = broker.New(g.brokerOptions(broker.Options{
 		RouterKey: routerKey, Sessions: g.sessions, Snapshot: g.publisher.Snapshot,
 		Endpoint: g.manager.Endpoint, Poke: g.manager.Poke, Logger: g.logger, Version: g.version,
@@ -163,6 +163,9 @@ func (g *gateway) learned(name string, st catalog.State) {
 		g.metrics.Listed(name)
 	}
 }
+
+// unchanged is told of lists that a server says to have changed, and which have not.
+func (g *gateway) unchanged(name string, kinds []catalog.Kind) { g.broker.Unchanged(name, kinds) }
 
 // maxRouterMessage bounds what Envoy may send the router at once, which is at most what it buffers of a connection.
 const maxRouterMessage = 2 * xds.DefaultBufferLimit

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 // inFlight counts the requests that a handler is answering.
@@ -17,7 +19,7 @@ type inFlight struct {
 // ServeHTTP implements http.Handler.
 func (f *inFlight) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n := &f.calls
-	if r.Method == http.MethodGet {
+	if r.Method == http.MethodGet || r.Header.Get(wire.HeaderMethod) == "subscriptions/listen" {
 		n = &f.streams
 	}
 	n.Add(1)

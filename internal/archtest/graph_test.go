@@ -40,6 +40,8 @@ func rules() []rule {
 		{reason: "the model is built from what others learn; it opens no connection", from: []string{"internal/catalog", "internal/session"}, never: in("broker", "router", "upstream", "relay")},
 		{reason: "the model and the sessions know no HTTP", from: []string{"internal/catalog", "internal/session"}, never: []string{"net/http"}, direct: true},
 		{reason: "the router is pure: it opens no connection", from: []string{"internal/router", "internal/relay"}, never: in("upstream", "broker", "xds")},
+		{reason: "translation between the eras is pure: messages in, messages out", from: []string{"internal/bridge"}, never: in("broker", "router", "upstream", "session", "relay", "catalog", "xds")},
+		{reason: "translation knows no HTTP", from: []string{"internal/bridge"}, never: []string{"net/http"}, direct: true},
 		{reason: "who calls does not depend on what is called", from: []string{"internal/authn"}, never: in("broker", "router", "xds", "extproc", "upstream", "session", "relay", "catalog", "config")},
 		{reason: "tokens are got without knowing for whose calls", from: []string{"internal/credential"}, never: in("upstream", "broker", "router", "session", "catalog", "xds")},
 		{reason: "pages for users know neither the protocol nor what is called", from: []string{"internal/consent"}, never: in("broker", "router", "xds", "extproc", "upstream", "session", "relay", "catalog", "credential", "policy", "authn")},

@@ -67,12 +67,23 @@ type Broker struct {
 	stop      context.CancelFunc
 	work      sync.WaitGroup
 
-	mu     sync.Mutex // guards hubs and closed
-	hubs   map[*session.Session]*hub
-	closed bool
+	mu   sync.Mutex // guards hubs, subs, watchers and closed
+	hubs map[*session.Session]*hub
+	subs map[*subscription]struct{}
+
+	watchers map[watchKey]*watcher
+	closed   bool
 
 	tokens  lastTokens
 	changes atomic.Uint64 // of users' own credentials
+
+	pool       pool
+	held       held
+	lifts      lifts
+	watches    sessionWatches
+	stateKey   []byte
+	callPrefix string // of the ids of calls that are made between the eras
+	lastCall   atomic.Uint64
 }
 
 // New makes a broker.
@@ -83,7 +94,8 @@ func New(o Options) *Broker {
 	if o.MaxBody <= 0 {
 		o.MaxBody = DefaultMaxBody
 	}
-	b := &Broker{opts: o, cursorKey: o.Key.Derive("cursor"), hubs: map[*session.Session]*hub{}, closing: make(chan struct{}, maxClosing)}
+	b := &Broker{opts: o, cursorKey: o.Key.Derive("cursor"), hubs: map[*session.Session]*hub{}, subs: map[*subscription]struct{}{}, watchers: map[watchKey]*watcher{}, closing: make(chan struct{}, maxClosing)}
+	b.stateKey, b.callPrefix = o.Key.Derive("request-state"), callPrefix()
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	return b
 }
@@ -94,6 +106,9 @@ func (b *Broker) Close(ctx context.Context) {
 		b.opts.Sessions.Delete(s)
 		return true
 	})
+	for _, p := range b.pool.all(func(*pooled) bool { return true }, true) {
+		b.closePooled(p) //nolint:contextcheck // what it does is waited for below
+	}
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
@@ -172,6 +187,10 @@ func (b *Broker) post(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if isModern(r) {
+		b.modern(w, r, &m, access) //nolint:contextcheck // a call that waits for input outlives its request
+		return
+	}
 	if m.Kind == jsonrpc.Request && m.MethodName() == "initialize" {
 		b.see(w, r, id, func(view *catalog.View) { b.initialize(w, r, &m, access, view) })
 		return
@@ -236,7 +255,12 @@ func (b *Broker) withSession(w http.ResponseWriter, r *http.Request, id []byte, 
 // notification passes on what concerns servers. Cancellation and progress are the router's to send to their owner; what
 // it found no owner for needs nothing done.
 func (b *Broker) notification(s *session.Session, m *jsonrpc.Message) {
-	if m.MethodName() != "notifications/roots/list_changed" {
+	switch m.MethodName() {
+	case "notifications/cancelled":
+		b.lifts.cancelled(s, m.Param("requestId").Of(m.Body))
+		return
+	case "notifications/roots/list_changed":
+	default:
 		return
 	}
 	params := json.RawMessage(m.Params.Of(m.Body))

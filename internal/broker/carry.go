@@ -31,6 +31,14 @@ func (b *Broker) carry(w http.ResponseWriter, r *http.Request, s *session.Sessio
 		b.challenge(w, r, forbidden(id))
 		return
 	}
+	if server.Revision() == "" && server.Modern() != "" {
+		if watchesMethod(m.MethodName()) {
+			b.watchForSession(w, r, s, m, server)
+		} else {
+			b.carryToModern(w, r, s, m, server)
+		}
+		return
+	}
 	defer s.BeginCall(id, name)()
 	resp, err := b.call(r.Context(), callerOf(s, r.Header.Get("Authorization")), server, id, m.Body) //nolint:bodyclose // who hands it on closes it
 	if err != nil {

@@ -21,32 +21,44 @@ import (
 // Elicitation is a page that a user has to open.
 type Elicitation struct{ ID, URL, Message string }
 
-// Elicit begins to ask the caller of a session for a credential. The error is for those who operate the gateway.
+// Elicit begins to ask a caller for a credential. The session is nil for a client that has none. The error is for those who operate the gateway.
 type Elicit func(ctx context.Context, s *session.Session, authorization config.Secret, server string) (Elicitation, error)
 
 // lacking is the error of a call that failed because its caller has given no credential, or one that the server does not accept; nil if err is
 // about something else. Whoever made the call finds in it how to go on.
 func (b *Broker) lacking(ctx context.Context, c caller, server *catalog.Server, id []byte, err error) *jsonrpc.Error {
-	if !server.PerUser || !errors.Is(err, credential.ErrNotGiven) {
+	if !lacks(server, err) {
 		return nil
 	}
 	return b.elicit(ctx, c, server, id)
 }
 
+func lacks(server *catalog.Server, err error) bool {
+	return server.PerUser && errors.Is(err, credential.ErrNotGiven)
+}
+
 func (b *Broker) elicit(ctx context.Context, c caller, server *catalog.Server, id []byte) *jsonrpc.Error {
-	e, err := Elicitation{}, errors.New("the gateway has no pages for that")
-	if b.opts.Elicit != nil {
-		e, err = b.opts.Elicit(ctx, c.Session, c.authorization, server.Name)
-	}
-	if err != nil {
-		b.opts.Logger.WarnContext(ctx, "cannot ask a user for a credential", "server", server.Name, "error", err)
-		return badGateway(id, http.StatusServiceUnavailable, server.Name, "needs a credential of each user's own, for which the gateway cannot ask now")
+	e, fault := b.ask(ctx, c.Session, c.authorization, server, id)
+	if fault != nil {
+		return fault
 	}
 	return elicited(c.Session, id, e)
 }
 
-// elicited says in the way of the session's revision that the user has to open a page. What the revision of 2026-07-28 has for it, a result that
-// asks for input, belongs here too.
+// ask begins to ask a caller for a credential.
+func (b *Broker) ask(ctx context.Context, s *session.Session, authorization config.Secret, server *catalog.Server, id []byte) (Elicitation, *jsonrpc.Error) {
+	e, err := Elicitation{}, errors.New("the gateway has no pages for that")
+	if b.opts.Elicit != nil {
+		e, err = b.opts.Elicit(ctx, s, authorization, server.Name)
+	}
+	if err != nil {
+		b.opts.Logger.WarnContext(ctx, "cannot ask a user for a credential", "server", server.Name, "error", err)
+		return e, badGateway(id, http.StatusServiceUnavailable, server.Name, "needs a credential of each user's own, for which the gateway cannot ask now")
+	}
+	return e, nil
+}
+
+// elicited says in the way of the session's revision that the user has to open a page.
 func elicited(s *session.Session, id []byte, e Elicitation) *jsonrpc.Error {
 	if !opensURLs(s) {
 		// Such a client knows no better than to show the text to its user.
@@ -93,6 +105,7 @@ func (b *Broker) Elicited(s *session.Session, elicitationID string) {
 // CredentialChanged forgets what was opened at a server with a credential of a caller's that is another now, or is gone. The server is not told:
 // nothing is sent with the old one any more.
 func (b *Broker) CredentialChanged(subject session.Subject, server string) {
+	defer b.dropPooled(subject, server)
 	b.changes.Add(1) // before anything is dropped: what is being opened meanwhile sees it
 	b.opts.Sessions.All(func(s *session.Session) bool {
 		if s.Subject() != subject {

@@ -12,6 +12,10 @@ import (
 
 // forward takes a notification, or a response to a request of the server's, to a server. The router has put the server's own values into it.
 func (b *Broker) forward(w http.ResponseWriter, r *http.Request, s *session.Session, m *jsonrpc.Message, name string) {
+	if m.Kind == jsonrpc.Response && b.lifts.answered(s, m) {
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
 	server, ep := b.opts.Snapshot().Server(name), b.opts.Endpoint(name)
 	if server == nil || ep == nil {
 		b.fail(w, invalid(nil, http.StatusBadRequest, "the server that this message is for is no longer there"))

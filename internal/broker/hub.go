@@ -83,6 +83,10 @@ func (b *Broker) listen(w http.ResponseWriter, r *http.Request, s *session.Sessi
 	if b.resumeCarried(w, r, s) {
 		return
 	}
+	if c, next := b.lifts.resumed(s, r.Header.Get(wire.HeaderLastEventID)); c != nil {
+		c.serve(w, r, next)
+		return
+	}
 	st := &stream{events: make(chan []byte, streamBuffer), cut: make(chan struct{})}
 	h := b.join(s, st)
 	defer b.leave(h, st)

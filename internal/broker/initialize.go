@@ -73,32 +73,39 @@ type capabilities struct {
 type initializeResult struct {
 	ProtocolVersion string       `json:"protocolVersion"`
 	Capabilities    capabilities `json:"capabilities"`
-	ServerInfo      struct {
-		Name        string `json:"name"`
-		Title       string `json:"title"`
-		Version     string `json:"version"`
-		Description string `json:"description,omitempty"`
-	} `json:"serverInfo"`
-	Instructions string `json:"instructions,omitempty"`
+	ServerInfo      info         `json:"serverInfo"`
+	Instructions    string       `json:"instructions,omitempty"`
+}
+
+type info struct {
+	Name        string `json:"name"`
+	Title       string `json:"title"`
+	Version     string `json:"version"`
+	Description string `json:"description,omitempty"`
+}
+
+// info is what an endpoint says of itself.
+func (b *Broker) info(view *catalog.View, revision string) info {
+	i := info{Name: "mcp-gateway", Title: "MCP Gateway", Version: b.opts.Version}
+	if name := view.Name(); name != "" {
+		i.Name, i.Title = name, "MCP Gateway: "+name
+	}
+	if revision >= wire.Revision20251125 { // those before have no place for it
+		i.Description = view.Description()
+	}
+	return i
 }
 
 // welcome is the result of initialize: the truth about what the servers behind can do. What they tell of their use is for those who may use
 // them; the capabilities are the same for all, since a caller's rights may change during a session.
 func (b *Broker) welcome(revision string, access Access, view *catalog.View) initializeResult {
 	f := view.Features()
-	res := initializeResult{ProtocolVersion: revision, Instructions: f.Instructions}
+	res := initializeResult{ProtocolVersion: revision, Instructions: f.Instructions, ServerInfo: b.info(view, revision)}
 	if _, all := access.(everything); !all && f.Instructions != "" {
 		res.Instructions = view.Instructions(reaches(view, access))
 	}
-	res.ServerInfo.Name, res.ServerInfo.Title, res.ServerInfo.Version = "mcp-gateway", "MCP Gateway", b.opts.Version
-	if name := view.Name(); name != "" {
-		res.ServerInfo.Name, res.ServerInfo.Title = name, "MCP Gateway: "+name
-	}
 	if description := view.Description(); description != "" {
 		res.Instructions = strings.TrimSpace(description + "\n\n" + res.Instructions)
-		if revision == wire.Revision20251125 { // those before have no place for it
-			res.ServerInfo.Description = description
-		}
 	}
 	res.Capabilities.Tools.ListChanged = true
 	if f.Prompts {

@@ -25,18 +25,23 @@ func (b *Broker) list(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message
 		if last != "" {
 			next = b.cursor(of, last)
 		}
-		writePage(w, m, member, definitions, next)
+		var more []byte
+		if isModern(r) {
+			more = b.hints(view, access, kind)
+		}
+		writePage(w, m, member, definitions, next, more)
 	})
 }
 
-// writePage answers with one page. The cursor of the next one is empty if there is none.
-func writePage(w http.ResponseWriter, m *jsonrpc.Message, member string, definitions []byte, next string) {
+// writePage answers with one page. The cursor of the next one is empty if there is none; more are further members of the result.
+func writePage(w http.ResponseWriter, m *jsonrpc.Message, member string, definitions []byte, next string, more []byte) {
 	head := append([]byte(`{"jsonrpc":"2.0","id":`), m.ID.Of(m.Body)...)
 	head = append(append(append(head, `,"result":{"`...), member...), `":[`...)
-	tail := []byte("]}}")
+	tail := []byte("]")
 	if next != "" {
-		tail = append(append([]byte(`],"nextCursor":"`), next...), `"}}`...)
+		tail = append(append(append(tail, `,"nextCursor":"`...), next...), '"')
 	}
+	tail = append(append(tail, more...), "}}"...)
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(head)+len(definitions)+len(tail)))

@@ -48,6 +48,8 @@ func (b *Broker) SnapshotChanged(old, now *catalog.Snapshot) {
 		return
 	}
 	b.endOrphans(old, now)
+	b.endSubscriptions(now)
+	b.endWatchers(now)
 	b.tell(old, now, "notifications/tools/list_changed", catalog.Tool)
 	b.tell(old, now, "notifications/prompts/list_changed", catalog.Prompt)
 	b.tell(old, now, "notifications/resources/list_changed", catalog.Resource, catalog.Template)
@@ -56,15 +58,16 @@ func (b *Broker) SnapshotChanged(old, now *catalog.Snapshot) {
 // tell sends a notification to the clients of those endpoints at which one of the lists is different now.
 func (b *Broker) tell(old, now *catalog.Snapshot, method string, kinds ...catalog.Kind) {
 	known := map[string]bool{}
-	b.broadcast(method, func(s *session.Session) bool {
-		name := s.VirtualServer()
+	changed := func(name string) bool {
 		changed, ok := known[name]
 		if !ok {
 			changed = differs(old, now, name, kinds)
 			known[name] = changed
 		}
 		return changed
-	})
+	}
+	b.broadcast(method, func(s *session.Session) bool { return changed(s.VirtualServer()) })
+	b.publish(method, kinds[0], changed)
 }
 
 func differs(old, now *catalog.Snapshot, name string, kinds []catalog.Kind) bool {

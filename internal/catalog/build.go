@@ -156,6 +156,12 @@ func (b *builder) item(s *Server, cfg *config.Server, kind Kind, def json.RawMes
 	}
 	switch kind {
 	case Tool:
+		if it.Params, err = parseParams(def); err != nil {
+			b.report(s, kind, it.PublicName, err.Error())
+			if s.Revision() == "" {
+				return // a server that has sessions too can be called without the headers
+			}
+		}
 		h := parseHints(def)
 		it.Hints, it.Replayable, it.Timeout = h.String(), h.readOnly || h.idempotent, cfg.TimeoutOf(name)
 	case Template:

@@ -49,8 +49,42 @@ type Listing struct {
 	Instructions string
 	// Items holds the definitions by Kind, in the server's order, each a valid JSON object.
 	Items [kinds][]json.RawMessage
+	// Cache is what the server said by Kind of how long its lists stay as they are.
+	Cache [kinds]Cache
 	// Problems are violations of the protocol that were worked around.
 	Problems []string
+}
+
+// Revisions are the protocol revisions in which the gateway speaks with the server, newest first.
+func (l *Listing) Revisions() []string {
+	var out []string
+	for _, revision := range []string{l.Modern, l.Revision} {
+		if revision != "" {
+			out = append(out, revision)
+		}
+	}
+	return out
+}
+
+// Cache is what may be done with a copy of a list.
+type Cache struct {
+	// Told tells whether a server said anything; else the rest means nothing.
+	Told bool
+	// TTL is how long the list may be taken for fresh.
+	TTL time.Duration
+	// Private tells that it is for who has asked for it alone.
+	Private bool
+}
+
+// and is what may be done with two lists in one.
+func (c Cache) and(other Cache) Cache {
+	switch {
+	case !other.Told:
+		return c
+	case !c.Told:
+		return other
+	}
+	return Cache{Told: true, TTL: min(c.TTL, other.TTL), Private: c.Private || other.Private}
 }
 
 // Health is the state of the connection to a server.
@@ -134,6 +168,9 @@ func (s *Server) Revision() string {
 // Offers tells whether the server declared a capability, such as "logging" or "completions".
 func (s *Server) Offers(capability string) bool { return s.caps.has(capability) }
 
+// Watchable tells whether the gateway can hear from the server itself of changes of single resources: it has a stream for that.
+func (s *Server) Watchable() bool { return s.caps.subscribe && (s.Modern() != "" || s.Sessions()) }
+
 // Item is one tool, prompt, resource or template of one server.
 type Item struct {
 	Kind   Kind
@@ -148,6 +185,8 @@ type Item struct {
 	// Replayable tells that a call may be repeated: read-only or idempotent by annotation.
 	Replayable bool
 	Timeout    time.Duration
+	// Params are the arguments of a tool that its calls repeat in headers.
+	Params []Param
 
 	place int // in the list of its kind
 }
@@ -175,7 +214,9 @@ type Snapshot struct {
 // Features is what the servers behind can do together.
 type Features struct {
 	Prompts, Resources, Subscribe, Completions, Logging bool
-	Instructions                                        string
+	// Listen tells whether clients without sessions can be told of changes of single resources.
+	Listen       bool
+	Instructions string
 }
 
 // Servers are all configured servers in configuration order.

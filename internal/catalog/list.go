@@ -64,3 +64,11 @@ func (s *Server) OwnURI(uri string) string {
 	}
 	return strings.TrimPrefix(uri, uriPrefix(s.Name))
 }
+
+// PublicURI is the URI under which clients know one of the server's own.
+func (s *Server) PublicURI(own string) string {
+	if !s.URIPrefix {
+		return own
+	}
+	return uriPrefix(s.Name) + own
+}

@@ -15,6 +15,7 @@ type View struct {
 	// has are the items by their places in the snapshot's lists.
 	has      [kinds]places
 	features Features
+	cache    [kinds]Cache
 }
 
 // All is the view of everything.
@@ -55,6 +56,9 @@ func (v *View) Description() string {
 
 // Features is what the servers behind can do together, as far as the view has a part in it.
 func (v *View) Features() Features { return v.features }
+
+// Cache is what may be done with a copy of a list: what those servers allow that have a part in it.
+func (v *View) Cache(kind Kind) Cache { return v.cache[kind] }
 
 // Find finds an item by its public name or URI.
 func (v *View) Find(kind Kind, publicName string) *Item {

@@ -14,6 +14,13 @@ import (
 func (b *builder) views() {
 	s := b.snap
 	s.all = View{snap: s, features: b.features}
+	for _, server := range s.servers {
+		if l := server.State.Listing; l != nil && server.Programmed {
+			for kind := range kinds {
+				s.all.cache[kind] = s.all.cache[kind].and(l.Cache[kind])
+			}
+		}
+	}
 	if len(b.in.VirtualServers) == 0 {
 		return
 	}
@@ -66,8 +73,9 @@ func (v *View) choose(offers *offered) {
 		}
 		v.has[kind] = has
 		for server, places := range offers[kind] {
-			if !reached[server] && slices.ContainsFunc(places, has.has) {
+			if slices.ContainsFunc(places, has.has) {
 				reached[server] = true
+				v.cache[kind] = v.cache[kind].and(server.State.Listing.Cache[kind])
 			}
 		}
 	}
@@ -85,7 +93,7 @@ func (v *View) choose(offers *offered) {
 func (f Features) part(v *config.VirtualServer) Features {
 	prompts, resources := len(v.Prompts) > 0, len(v.Resources) > 0
 	return Features{
-		Prompts: f.Prompts && prompts, Resources: f.Resources && resources, Subscribe: f.Subscribe && resources,
+		Prompts: f.Prompts && prompts, Resources: f.Resources && resources, Subscribe: f.Subscribe && resources, Listen: f.Listen && resources,
 		Completions: f.Completions && (prompts || resources),
 		Logging:     f.Logging && (prompts || resources || len(v.Tools) > 0),
 	}
@@ -95,6 +103,7 @@ func (f *Features) add(s *Server) {
 	f.Prompts = f.Prompts || s.Offers("prompts")
 	f.Resources = f.Resources || s.Offers("resources")
 	f.Subscribe = f.Subscribe || s.caps.subscribe
+	f.Listen = f.Listen || s.Watchable()
 	f.Completions = f.Completions || s.Offers("completions")
 	f.Logging = f.Logging || s.Offers("logging")
 }

@@ -73,7 +73,7 @@ func judgeServer(object *v1alpha1.MCPServer, snap *catalog.Snapshot, taken map[s
 	if l := s.State.Listing; l != nil {
 		v.tools, v.prompts = count(len(l.Items[catalog.Tool])), count(len(l.Items[catalog.Prompt]))
 		v.resources = count(len(l.Items[catalog.Resource]) + len(l.Items[catalog.Template]))
-		v.revisions = []string{l.Revision}
+		v.revisions = l.Revisions()
 	}
 	v.ready = ready(object, s, taken[s.Name])
 	was := meta.FindStatusCondition(old.conditions, v1alpha1.ConditionReady)

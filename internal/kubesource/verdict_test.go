@@ -18,7 +18,7 @@ import (
 )
 
 func listing(tools ...string) *catalog.Listing {
-	l := &catalog.Listing{Revision: "2025-11-25"}
+	l := &catalog.Listing{Revision: "2025-11-25", Modern: "2026-07-28"}
 	for _, name := range tools {
 		l.Items[catalog.Tool] = append(l.Items[catalog.Tool], json.RawMessage(`{"name":"`+name+`","inputSchema":{"type":"object"}}`))
 	}
@@ -138,7 +138,7 @@ func TestJudgeServer(t *testing.T) {
 	assert.EqualValues(t, 2, *v.tools, "what was discovered before stays")
 	status := v.status()
 	assert.Equal(t, int64(2), status["discoveredTools"])
-	assert.Equal(t, []any{"2025-11-25"}, status["protocolRevisions"])
+	assert.Equal(t, []any{"2026-07-28", "2025-11-25"}, status["protocolRevisions"])
 
 	v, known = judgeServer(object, snapshot(nil), nil, now)
 	assert.True(t, known)

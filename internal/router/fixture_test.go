@@ -96,6 +96,7 @@ func newSnapshot(more []json.RawMessage) *catalog.Snapshot {
 	weather.ToolTimeouts = map[string]time.Duration{"alert": 1500 * time.Millisecond}
 	calc.Timeout = 0
 	notes.URIPrefix = true
+	era, twin := server("era", "era_"), server("twin", "twin_")
 	asleep, unprogrammed := server("asleep", ""), server("unprogrammed", "")
 	asleep.Enabled = false
 	listings := map[string]*catalog.Listing{
@@ -117,14 +118,26 @@ func newSnapshot(more []json.RawMessage) *catalog.Snapshot {
 			{`{"uri":"file:///readme.md","name":"readme"}`},
 			{`{"uriTemplate":"file:///{+path}","name":"file"}`},
 		}),
+		"era": listing(false, "", [4][]string{
+			{
+				`{"name":"look","inputSchema":{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"},` +
+					`"limit":{"type":"object","properties":{"rows":{"type":"integer","x-mcp-header":"Rows"},"all":{"type":"boolean","x-mcp-header":"All"}}}}}}`,
+				`{"name":"größe"}`,
+			},
+			{`{"name":"brief"}`},
+			{`{"uri":"era://now","name":"now"}`},
+			{`{"uriTemplate":"era://at/{time}","name":"at"}`},
+		}),
+		"twin":         listing(true, wire.Revision20251125, [4][]string{{`{"name":"both"}`}}),
 		"asleep":       listing(false, wire.Revision20251125, [4][]string{{`{"name":"snore"}`}}),
 		"unprogrammed": listing(true, wire.Revision20251125, [4][]string{{`{"name":"unreachable"}`}}),
 	}
+	listings["era"].Modern, listings["twin"].Modern = wire.Revision20260728, wire.Revision20260728
 	for _, name := range []string{"weather", "calc"} {
 		listings[name].Items[catalog.Tool] = append(listings[name].Items[catalog.Tool], more...)
 	}
 	in := catalog.Input{
-		Servers: []config.Server{weather, calc, notes, asleep, unprogrammed}, States: map[string]catalog.State{},
+		Servers: []config.Server{weather, calc, notes, era, twin, asleep, unprogrammed}, States: map[string]catalog.State{},
 		VirtualServers: []config.VirtualServer{
 			{Name: "forecasts", Tools: []string{"weather_get_*", "tool_*"}, Prompts: []string{"weather_brief"}, Resources: []string{"weather://city/R*"}},
 			{Name: "team/nightly", Servers: []string{"calc"}},

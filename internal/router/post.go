@@ -1,7 +1,6 @@
 package router
 
 import (
-	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -24,6 +23,8 @@ type exchange struct {
 	snap *catalog.Snapshot
 	view *catalog.View // what the request's endpoint shows of the snapshot
 	sess *session.Session
+	// stateless tells that the message is of a revision without sessions.
+	stateless bool
 }
 
 func (r *Router) post(req *Request, body []byte, d *Decision) {
@@ -64,6 +65,11 @@ func (r *Router) post(req *Request, body []byte, d *Decision) {
 }
 
 func (x *exchange) route() *jsonrpc.Error {
+	if modern, err := x.isModern(); err != nil {
+		return err
+	} else if modern {
+		return x.modern()
+	}
 	if x.m.Kind == jsonrpc.Response {
 		return x.response()
 	}
@@ -134,8 +140,7 @@ func (x *exchange) named(kind catalog.Kind, header, key string) *jsonrpc.Error {
 			return err
 		}
 	}
-	x.call(it)
-	return nil
+	return x.call(it, it.Name)
 }
 
 // resource routes what is done to a resource by its URI.
@@ -150,9 +155,9 @@ func (x *exchange) resource() *jsonrpc.Error {
 	}
 	it := x.view.FindResource(uri)
 	if it == nil {
-		return &jsonrpc.Error{Code: codeResourceNotFound, Status: http.StatusOK, ID: x.id, Message: "no server behind this gateway offers the resource " + quote(uri)}
+		return x.noResource(uri)
 	}
-	if it.Kind != catalog.Resource && climbs(uri) {
+	if it.Kind != catalog.Resource && catalog.Climbs(uri) {
 		return leadsOut(x.id, "params.uri")
 	}
 	own := it.Server.OwnURI(uri)
@@ -162,8 +167,7 @@ func (x *exchange) resource() *jsonrpc.Error {
 			return err
 		}
 	}
-	x.call(it)
-	return nil
+	return x.call(it, own)
 }
 
 func leadsOut(id []byte, member string) *jsonrpc.Error {
@@ -196,7 +200,7 @@ func (x *exchange) completion() *jsonrpc.Error {
 	if it == nil {
 		return badParams(x.id, "no server behind this gateway offers "+quote(name))
 	}
-	if refType == "ref/resource" && it.Kind != catalog.Resource && climbs(name) {
+	if refType == "ref/resource" && it.Kind != catalog.Resource && catalog.Climbs(name) {
 		return leadsOut(x.id, "params.ref.uri")
 	}
 	if refType == "ref/prompt" {
@@ -209,19 +213,14 @@ func (x *exchange) completion() *jsonrpc.Error {
 			return err
 		}
 	}
-	x.call(it)
-	return nil
+	return x.call(it, own)
 }
 
 // ref reads a member of params.ref that must be a string.
 func (x *exchange) ref(member string) (jsonrpc.Span, string, *jsonrpc.Error) {
 	span, err := x.m.Lookup("ref", member)
 	if err != nil {
-		message := err.Error()
-		if ambiguous := (*jsonrpc.Error)(nil); errors.As(err, &ambiguous) {
-			message = ambiguous.Message
-		}
-		return span, "", invalid(x.id, http.StatusBadRequest, message)
+		return span, "", x.ambiguous(err)
 	}
 	text, refusal := x.text(span, "ref."+member)
 	return span, text, refusal
@@ -252,18 +251,25 @@ func (x *exchange) facts(it *catalog.Item, header, key, own, public string) {
 	}
 }
 
-// call sends a request to the server that owns an item: straight there in an open session, else by the broker, which
-// opens one.
-func (x *exchange) call(it *catalog.Item) {
+// call sends a request to the server that owns an item, whose own name for it is given: straight there in an open session, else by the broker,
+// which opens one, or speaks with a server that knows no sessions.
+func (x *exchange) call(it *catalog.Item, own string) *jsonrpc.Error {
+	if x.stateless {
+		return x.callModern(it, own)
+	}
 	server := it.Server
+	if server.Revision() == "" && server.Modern() != "" {
+		x.carried(it.Timeout)
+		return nil
+	}
 	if !server.Sessions() && !server.Carried {
 		x.direct(x.d, server, session.Backend{}, it.Timeout)
-		return
+		return nil
 	}
 	backend, open := x.sess.Backend(server.Name, x.backendKey(server))
 	if !open || server.Carried {
 		x.carried(it.Timeout)
-		return
+		return nil
 	}
 	if backend.ID != "" {
 		c := &Call{
@@ -276,6 +282,7 @@ func (x *exchange) call(it *catalog.Item) {
 		x.d.Track = c
 	}
 	x.direct(x.d, server, backend, it.Timeout)
+	return nil
 }
 
 // backendKey is what the caller's backend session with a server stands under.
@@ -296,7 +303,13 @@ func (x *exchange) response() *jsonrpc.Error {
 	if err := x.findSession(); err != nil {
 		return err
 	}
-	name, raw, ok := relay.Unseal(x.sess, session.SealRequest, x.m.ID.Of(x.m.Body))
+	id := x.m.ID.Of(x.m.Body)
+	if name, _, ok := relay.Unseal(x.sess, session.SealInput, id); ok { // the broker asked it for a server without sessions
+		x.d.fact(wire.HeaderServer, wire.KeyServer, name)
+		x.d.toBroker(x.key)
+		return nil
+	}
+	name, raw, ok := relay.Unseal(x.sess, session.SealRequest, id)
 	if !ok {
 		return invalid(nil, http.StatusBadRequest, "this response answers no request of this session")
 	}
@@ -306,7 +319,7 @@ func (x *exchange) response() *jsonrpc.Error {
 // back sends a message that answers or follows one of a server to that server, with the server's own value restored.
 func (x *exchange) back(name string, span jsonrpc.Span, raw []byte) *jsonrpc.Error {
 	server := x.snap.Server(name)
-	if server == nil || !server.Programmed {
+	if server == nil || !server.Programmed || server.Revision() == "" { // without a revision with sessions, none of these can be for it
 		return invalid(nil, http.StatusBadRequest, "the server that this message is for is no longer there")
 	}
 	backend, open := x.sess.Backend(name, x.backendKey(server))

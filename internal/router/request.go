@@ -23,10 +23,15 @@ type Request struct {
 	badContentLength             bool
 	encoded                      bool // with a Content-Encoding
 	forged                       []string
+	mcpMethod, mcpName           string   // the headers that repeat the body
+	params                       []Header // those that repeat arguments
+	twice                        string   // one of these that came twice
 }
 
 // Reset makes r ready for the next request.
-func (r *Request) Reset() { *r = Request{contentLength: -1, forged: r.forged[:0]} }
+func (r *Request) Reset() {
+	*r = Request{contentLength: -1, forged: r.forged[:0], params: r.params[:0]}
+}
 
 // ContentLength is the announced size of the body, -1 if there is none.
 func (r *Request) ContentLength() int64 { return r.contentLength }
@@ -41,6 +46,8 @@ const (
 	seenLastEvent
 	seenVirtualServer
 	seenLength
+	seenMCPMethod
+	seenMCPName
 )
 
 // Add takes one header. Its name must be in lower case, as HTTP/2 and Envoy have it.
@@ -81,7 +88,14 @@ func (r *Request) Add(name, value string) {
 		r.hasVirtualServer = true
 		r.once(seenVirtualServer, name, &r.virtualServer, value)
 		r.forged = append(r.forged, name)
+	case wire.HeaderMCPMethod:
+		r.mirror(seenMCPMethod, name, &r.mcpMethod, value)
+	case wire.HeaderMCPName:
+		r.mirror(seenMCPName, name, &r.mcpName, value)
 	default:
+		if strings.HasPrefix(name, wire.HeaderMCPParamPrefix) {
+			r.param(name, value)
+		}
 		if internal(name) {
 			r.forged = append(r.forged, name)
 		}
@@ -101,13 +115,45 @@ func (r *Request) once(bit uint32, name string, field *string, value string) {
 	*field = value
 }
 
+// mirror takes a header that repeats the body. It is taken off: what is not checked, nobody must see. One that is checked is set anew.
+func (r *Request) mirror(bit uint32, name string, field *string, value string) {
+	if r.seen&bit != 0 {
+		r.twice = name
+	}
+	r.seen |= bit
+	*field = strings.Trim(value, " \t")
+	r.forged = append(r.forged, name)
+}
+
+// mirrored is the value of a header that repeats the body.
+func (r *Request) mirrored(name string) (value string, ok bool) {
+	switch name {
+	case wire.HeaderMCPMethod:
+		return r.mcpMethod, r.seen&seenMCPMethod != 0
+	case wire.HeaderMCPName:
+		return r.mcpName, r.seen&seenMCPName != 0
+	}
+	for i := range r.params {
+		if r.params[i].Name == name {
+			return r.params[i].Value, true
+		}
+	}
+	return "", false
+}
+
+// param takes a header that repeats an argument.
+func (r *Request) param(name, value string) {
+	if _, ok := r.mirrored(name); ok {
+		r.twice = name
+	}
+	r.params = append(r.params, Header{name, strings.Trim(value, " \t")})
+}
+
 // internal tells whether a header is one that only the gateway may set: its own, Envoy's orders, and those by which a
-// newer revision repeats the body, which a session-based client's must not be believed.
+// newer revision repeats arguments, which are not believed unless they are checked.
 func internal(name string) bool {
 	switch {
 	case strings.HasPrefix(name, wire.InternalPrefix), strings.HasPrefix(name, wire.EnvoyPrefix):
-		return true
-	case name == wire.HeaderMCPMethod, name == wire.HeaderMCPName:
 		return true
 	}
 	return strings.HasPrefix(name, wire.HeaderMCPParamPrefix)

@@ -123,7 +123,7 @@ func (r *Router) checkHead(req *Request, id []byte, snap *catalog.Snapshot, d *D
 		d.fact(wire.HeaderVirtualServer, wire.KeyVirtualServer, name)
 		d.Metadata = append(d.Metadata, Header{wire.KeyVirtualServerPath, view.Segment()})
 	}
-	if v := req.protocolVersion; v != "" && !wire.IsSessionRevision(v) {
+	if v := req.protocolVersion; v != "" && !wire.IsSessionRevision(v) && !wire.IsModernRevision(v) {
 		return nil, unsupportedVersion(id, v)
 	}
 	return view, nil
@@ -160,7 +160,7 @@ func (r *Router) checkOrigin(req *Request, id []byte) *jsonrpc.Error {
 }
 
 func unsupportedVersion(id []byte, requested string) *jsonrpc.Error {
-	data := append([]byte(`{"supported":["`), strings.Join(wire.SessionRevisions(), `","`)...)
+	data := append([]byte(`{"supported":["`), strings.Join(wire.Revisions(), `","`)...)
 	data = append(jsonrpc.AppendQuote(append(data, `"],"requested":`...), strings.ToValidUTF8(requested, "\uFFFD")), '}')
 	return &jsonrpc.Error{
 		Code: jsonrpc.CodeUnsupportedVersion, Status: http.StatusBadRequest, ID: id, Data: data,
@@ -223,6 +223,10 @@ func (r *Router) bodiless(req *Request, body []byte, d *Decision) {
 	view, err := r.checkHead(req, nil, snap, d)
 	if err != nil {
 		d.refuse(err)
+		return
+	}
+	if wire.IsModernRevision(req.protocolVersion) {
+		d.refuse(invalid(nil, http.StatusMethodNotAllowed, "in the protocol revision "+req.protocolVersion+" the endpoint takes POST alone"), Header{"allow", "POST"})
 		return
 	}
 	if req.Method == http.MethodGet && !accepts(req.accept, "text/event-stream") {

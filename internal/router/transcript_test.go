@@ -96,12 +96,12 @@ func decide(t *testing.T, text string) string {
 
 var (
 	macro  = regexp.MustCompile(`\$\{([a-z-]+)(?::([^}]*))?\}`)
-	sealed = regexp.MustCompile(`gw\.[rtcs]\.[A-Za-z0-9/_.-]+`)
+	sealed = regexp.MustCompile(`gw\.[rtcsib]\.[A-Za-z0-9/_.-]+`)
 )
 
 // expand replaces ${name} by a token of the world, and
 //
-//	${seal:K WHOSE SERVER RAW}  by RAW, sealed as kind K (r, t, c or s) by the session "open", "fresh" or "forecasts"
+//	${seal:K WHOSE SERVER RAW}  by RAW, sealed as kind K (r, t, c, s, i or b) by the session "open", "fresh" or "forecasts"
 //	${repeat:N TEXT}            by TEXT, N times
 //	${bytes:HEX}                by those bytes
 func (w *world) expand(t *testing.T, s string) string {

@@ -19,6 +19,9 @@ const (
 	// SealCallEvent is the SSE event id of a call's stream, SealStreamEvent that of a server's GET stream.
 	SealCallEvent   SealKind = 'c'
 	SealStreamEvent SealKind = 's'
+	// SealInput is the id of a request that the gateway makes for a server without sessions, SealBridgeEvent that of an event of the call's stream.
+	SealInput       SealKind = 'i'
+	SealBridgeEvent SealKind = 'b'
 )
 
 const (

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 const (
@@ -29,7 +30,7 @@ const (
 func (e *Endpoint) Call(ctx context.Context, s Session, method string, params json.RawMessage) (json.RawMessage, error) {
 	x := e.exchange(s, method)
 	if err := x.do(ctx, params); err != nil {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil && !s.modern() { // there the end of the connection says it
 			go e.cancelled(ctx, s, x.id)
 		}
 		return nil, err
@@ -94,7 +95,7 @@ func (e *Endpoint) exchange(s Session, method string) *exchange {
 func (x *exchange) do(ctx context.Context, params json.RawMessage) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	resp, err := x.e.post(ctx, x.s, x.method, appendMessage(nil, x.id, x.method, params), nil)
+	resp, err := x.send(ctx, params)
 	if err != nil {
 		return err
 	}
@@ -118,6 +119,17 @@ func (x *exchange) do(ctx context.Context, params json.RawMessage) error {
 		return x.e.serverError(x.method, x.fault)
 	}
 	return err
+}
+
+func (x *exchange) send(ctx context.Context, params json.RawMessage) (*http.Response, error) {
+	if x.s.modern() {
+		params, err := x.e.withMeta(x.s, params)
+		if err != nil {
+			return nil, err
+		}
+		return x.e.post(ctx, x.s, x.method, appendMessage(nil, x.id, x.method, params), http.Header{wire.HeaderMCPMethod: {x.method}})
+	}
+	return x.e.post(ctx, x.s, x.method, appendMessage(nil, x.id, x.method, params), nil)
 }
 
 func (x *exchange) broken(format string, args ...any) error {
@@ -193,7 +205,7 @@ func (x *exchange) stream(ctx context.Context, cancel context.CancelFunc, body i
 		if ctx.Err() != nil || !wasCut(err) {
 			return err
 		}
-		if f.lastID == "" || fruitless == fruitlessResumes {
+		if f.lastID == "" || x.s.modern() || fruitless == fruitlessResumes {
 			return x.cut(err)
 		}
 		next, err := x.resume(ctx, f)

@@ -22,6 +22,8 @@ const settled = 5 * time.Second
 type connection struct {
 	w     *worker
 	s     Session
+	eras  eras
+	metAt time.Time
 	about about
 	lists map[catalog.Kind]listed
 
@@ -34,12 +36,12 @@ type connection struct {
 // maxRest is the longest rest that notifications of nothing lead to.
 const maxRest = 5 * time.Second
 
-func (w *worker) newConnection(o Opened) *connection {
-	c := &connection{w: w, s: o.Session, about: aboutOf(o.Result), lists: map[catalog.Kind]listed{}, rest: w.opts.Spacing}
+func (w *worker) newConnection(s Session, e eras, a about) *connection {
+	c := &connection{w: w, s: s, eras: e, metAt: time.Now(), about: a, lists: map[catalog.Kind]listed{}, rest: w.opts.Spacing}
 	if last := w.state.Listing; last != nil {
 		for _, kind := range allKinds() {
 			if c.about.lists().has(kind) {
-				c.lists[kind] = listed{items: last.Items[kind]}
+				c.lists[kind] = listed{items: last.Items[kind], cache: last.Cache[kind]}
 			}
 		}
 	}
@@ -47,18 +49,24 @@ func (w *worker) newConnection(o Opened) *connection {
 }
 
 // relist reads the lists of some kinds and publishes what is known then. A list that the server fails to give stays what
-// it was and is reported, for the others are none the worse for it. called tells that the server wanted it.
-func (c *connection) relist(ctx context.Context, kinds kindSet, called bool) error {
+// it was and is reported, for the others are none the worse for it.
+func (c *connection) relist(ctx context.Context, kinds kindSet) error {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, c.w.opts.ListTimeout)
 	defer cancel()
 	if c.about.lists() == 0 {
 		// There is nothing to list, and still it must be found out whether the server lives.
-		if _, err := c.call(ctx, "ping", nil); err != nil {
+		method := "ping"
+		if c.s.modern() {
+			method = methodDiscover
+		}
+		if _, err := c.call(ctx, method, nil); err != nil {
 			return err
 		}
 	}
 	c.faulty = false
+	told := kindSet(c.w.told.Swap(0))
+	before := c.w.state.Listing
 	for _, kind := range allKinds() {
 		if !c.about.lists().has(kind) {
 			continue
@@ -70,11 +78,13 @@ func (c *connection) relist(ctx context.Context, kinds kindSet, called bool) err
 		}
 		c.faulty = c.faulty || c.lists[kind].lost
 	}
+	calm := began.Sub(c.listedAt) >= c.rest+c.rest/4
 	c.listedAt = time.Now()
-	news := c.w.ready(c.about.listing(c.s, c.lists))
+	news := c.w.ready(c.about.listing(c.eras, c.lists))
+	c.w.unchanged(told, before)
 	// A server that cries change all the time costs no more than a quarter of its own and our time, and less and less if
-	// there is no change.
-	if news || !called {
+	// there is no change, until it keeps still for longer than it had to.
+	if news || told == 0 || calm {
 		c.rest = c.w.opts.Spacing
 	} else {
 		c.rest = min(2*c.rest, max(c.w.opts.Spacing, maxRest))
@@ -84,11 +94,11 @@ func (c *connection) relist(ctx context.Context, kinds kindSet, called bool) err
 }
 
 func (c *connection) list(ctx context.Context, kind catalog.Kind) error {
-	l := lister{kind: kind, limits: c.w.opts.Limits, call: c.call}
+	l := lister{kind: kind, limits: c.w.opts.Limits, modern: c.s.modern(), call: c.call}
 	got, err := l.list(ctx)
 	var lost *fault
 	if errors.As(err, &lost) {
-		got, err = listed{items: c.lists[kind].items, problems: []string{lost.message}, lost: true}, nil
+		got, err = listed{items: c.lists[kind].items, cache: c.lists[kind].cache, problems: []string{lost.message}, lost: true}, nil
 	}
 	if err == nil {
 		c.lists[kind] = got
@@ -126,11 +136,13 @@ func (c *connection) watch(ctx context.Context) error {
 			c.w.mark(everyKind())
 		case <-timer.C:
 			kinds := c.w.marked()
-			called := kinds != 0
-			if !called {
+			if kinds == 0 {
+				if err := c.meetAgain(ctx); err != nil {
+					return err
+				}
 				kinds = everyKind()
 			}
-			if err := c.relist(ctx, kinds, called); err != nil {
+			if err := c.relist(ctx, kinds); err != nil {
 				return err
 			}
 		}
@@ -146,7 +158,18 @@ func (c *connection) due() time.Time {
 	if c.listening && c.about.announces() && !c.faulty {
 		return c.listedAt.Add(c.w.opts.Refresh)
 	}
-	return c.listedAt.Add(c.w.opts.Poll)
+	return c.listedAt.Add(c.fresh())
+}
+
+// fresh is the time between two listings of a server that does not tell of all its changes, which may know better when there will be some.
+func (c *connection) fresh() time.Duration {
+	var all catalog.Cache
+	for _, list := range c.lists {
+		if list.cache.Told && (!all.Told || list.cache.TTL < all.TTL) {
+			all = list.cache
+		}
+	}
+	return max(c.w.opts.Poll, min(all.TTL, c.w.opts.Refresh))
 }
 
 // listen holds the session's event stream open, as long as the server offers one, and tells whether it is.
@@ -163,16 +186,18 @@ func (c *connection) listen(ctx context.Context, states chan<- bool) {
 			tell(false)
 		}
 	}()
-	f := c.w.ep.feed(c.s, "event stream")
-	f.lenient = true
+	if c.s.modern() && c.about.lists() == 0 {
+		return // there is nothing to listen to
+	}
+	f := c.feed()
 	failing := time.Now()
 	for {
 		var opened time.Time
-		err := f.listen(ctx, min(listenTimeout, c.w.opts.DiscoveryTimeout), func() {
+		err := c.listenOnce(ctx, f, func(all bool) {
 			opened = time.Now()
 			// What changed while nobody listened was told to nobody.
 			c.w.mark(everyKind())
-			tell(true)
+			tell(all)
 		})
 		if ctx.Err() != nil {
 			return

@@ -31,6 +31,8 @@ type EndpointOptions struct {
 	DialTimeout time.Duration
 	// UserAgent is the product that requests name; empty means "mcp-gateway".
 	UserAgent string
+	// Version is the gateway's own, which servers without sessions are told with each request; empty means "dev".
+	Version string
 	// Dial makes connections in place of the network's own way.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Credentials has the tokens of servers whose credential is one; nil means that there are no such servers.
@@ -61,9 +63,11 @@ const (
 type Session struct {
 	// ID is empty if the server keeps no sessions.
 	ID string
-	// Revision is the negotiated revision of the protocol.
+	// Revision is the negotiated revision of the protocol. In one without sessions, the session is no more than that.
 	Revision string
 }
+
+func (s Session) modern() bool { return wire.IsModernRevision(s.Revision) }
 
 // Endpoint is one MCP server. It is safe for concurrent use, follows no redirect and heeds no proxy of the environment.
 type Endpoint struct {
@@ -93,6 +97,7 @@ func NewEndpoint(cfg config.Server, opts EndpointOptions) (*Endpoint, error) {
 	opts.MaxMessage = cmp.Or(opts.MaxMessage, defaultMaxMessage)
 	opts.DialTimeout = cmp.Or(opts.DialTimeout, defaultDialTimeout)
 	opts.UserAgent = cmp.Or(opts.UserAgent, "mcp-gateway")
+	opts.Version = cmp.Or(opts.Version, "dev")
 	e := &Endpoint{
 		name: cfg.Name, url: u, authority: cmp.Or(cfg.Hostname, u.Host), header: http.Header{}, opts: opts,
 		idPrefix: idPrefix(), lastID: &atomic.Uint64{}, used: &usedTokens{},

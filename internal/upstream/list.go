@@ -50,6 +50,7 @@ func allKinds() []catalog.Kind {
 type listed struct {
 	items    []json.RawMessage
 	problems []string
+	cache    catalog.Cache
 	lost     bool // the server failed to give it, and it is what it was
 }
 
@@ -59,6 +60,7 @@ type lister struct {
 
 	kind   catalog.Kind
 	limits Limits
+	modern bool // the server speaks a revision without sessions
 	// call makes one request of the list.
 	call func(ctx context.Context, method string, params json.RawMessage) (json.RawMessage, error)
 
@@ -110,7 +112,34 @@ func (l *lister) page(ctx context.Context, cursor json.RawMessage) (items []json
 	if err != nil {
 		return nil, nil, err
 	}
+	if l.modern {
+		if err := l.judge(result); err != nil {
+			return nil, nil, err
+		}
+	}
 	return parsePage(result, l.member)
+}
+
+// judge reads what a result without a session says beside the items. What it lacks is reported, once for all pages.
+func (l *lister) judge(result json.RawMessage) error {
+	lacks := checkResult(result)
+	if other := (*fault)(nil); errors.As(lacks, &other) {
+		return other
+	}
+	cache, err := cacheOf(result)
+	if first := l.out.cache; first.Told {
+		cache.TTL, cache.Private = min(cache.TTL, first.TTL), cache.Private || first.Private
+	}
+	l.out.cache = cache
+	for _, err := range []error{lacks, err} {
+		if err == nil {
+			continue
+		}
+		if text := l.method + ": " + err.Error(); !slices.Contains(l.out.problems, text) {
+			l.problem("%s", text)
+		}
+	}
+	return nil
 }
 
 func isDoubtful(cursor json.RawMessage) bool {
@@ -128,6 +157,8 @@ func (l *lister) failed(err error) (listed, error) {
 			l.problem("the server declares the capability %q and does not know %s", l.capability, l.method)
 		}
 		return l.out, nil
+	case errors.As(err, &rpc) && rpc.Code == jsonrpc.CodeUnsupportedVersion:
+		return listed{}, fmt.Errorf("%w: %w", errAnother, err)
 	case errors.As(err, &rpc):
 		return listed{}, &fault{fmt.Sprintf("%s failed with error %d: %s", l.method, rpc.Code, brief(rpc.Message, maxSnippet))}
 	case errors.As(err, &page):

@@ -90,13 +90,13 @@ func (a about) announces() bool {
 }
 
 // listing puts together what is published of a server.
-func (a about) listing(s Session, lists map[catalog.Kind]listed) *catalog.Listing {
+func (a about) listing(e eras, lists map[catalog.Kind]listed) *catalog.Listing {
 	l := &catalog.Listing{
-		Revision: s.Revision, Sessions: s.ID != "", Capabilities: a.capabilities, ServerInfo: a.serverInfo,
+		Revision: e.revision, Sessions: e.sessions, Modern: e.modern, Capabilities: a.capabilities, ServerInfo: a.serverInfo,
 		Instructions: a.instructions, Problems: slices.Clone(a.problems),
 	}
 	for _, kind := range allKinds() {
-		l.Items[kind] = lists[kind].items
+		l.Items[kind], l.Cache[kind] = lists[kind].items, lists[kind].cache
 		l.Problems = append(l.Problems, lists[kind].problems...)
 	}
 	return l
@@ -107,10 +107,14 @@ func sameListing(a, b *catalog.Listing) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	same := a.Revision == b.Revision && a.Sessions == b.Sessions && a.Instructions == b.Instructions &&
+	same := a.Revision == b.Revision && a.Modern == b.Modern && a.Cache == b.Cache && a.Sessions == b.Sessions && a.Instructions == b.Instructions &&
 		bytes.Equal(a.Capabilities, b.Capabilities) && bytes.Equal(a.ServerInfo, b.ServerInfo) && slices.Equal(a.Problems, b.Problems)
 	for kind := range a.Items {
-		same = same && slices.EqualFunc(a.Items[kind], b.Items[kind], func(x, y json.RawMessage) bool { return bytes.Equal(x, y) })
+		same = same && sameItems(a.Items[kind], b.Items[kind])
 	}
 	return same
+}
+
+func sameItems(a, b []json.RawMessage) bool {
+	return slices.EqualFunc(a, b, func(x, y json.RawMessage) bool { return bytes.Equal(x, y) })
 }

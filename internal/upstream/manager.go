@@ -22,6 +22,8 @@ type ManagerOptions struct {
 	// Publish is told each new state of a server, one at a time and in order. It must be quick and must call neither Apply
 	// nor Close. A server that left the configuration is not told of.
 	Publish func(name string, st catalog.State)
+	// Unchanged is told of lists of which a server said that they have changed, though they have not. It must be quick.
+	Unchanged func(name string, kinds []catalog.Kind)
 	// Endpoint is for the workers and for who asks the manager for an endpoint.
 	Endpoint EndpointOptions
 	// Version is the gateway's own, which servers are told.
@@ -49,6 +51,10 @@ func (o *ManagerOptions) setDefaults() {
 	}
 	o.Version = cmp.Or(o.Version, "dev")
 	o.Endpoint.UserAgent = cmp.Or(o.Endpoint.UserAgent, "mcp-gateway/"+o.Version)
+	o.Endpoint.Version = cmp.Or(o.Endpoint.Version, o.Version)
+	if o.Unchanged == nil {
+		o.Unchanged = func(string, []catalog.Kind) {}
+	}
 	o.Refresh = cmp.Or(o.Refresh, 5*time.Minute)
 	o.Poll = cmp.Or(o.Poll, 30*time.Second)
 	o.Spacing = cmp.Or(o.Spacing, 200*time.Millisecond)
@@ -181,7 +187,7 @@ func (m *Manager) prepare(s *server, cfg *config.Server) (run func()) {
 	opts := m.opts.Endpoint
 	listener := opts.OnNotification
 	opts.OnNotification = func(method string, params []byte) {
-		w.mark(changedBy(method))
+		w.heard(changedBy(method))
 		if listener != nil {
 			listener(method, params)
 		}

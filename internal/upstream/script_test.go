@@ -73,6 +73,11 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		did = r.Method
 	}
 	s.mu.Lock()
+	if did == "server/discover" && s.on[did] == nil {
+		s.mu.Unlock() // that it knows nothing of the question is no concern of most tests
+		answerStatus(http.StatusBadRequest, "Bad Request: no valid session ID provided")(w, r, &m)
+		return
+	}
 	s.got = append(s.got, seen{
 		Verb: r.Method, Method: m.MethodName(), Host: r.Host, Header: r.Header.Clone(), Session: r.Header.Get("Mcp-Session-Id"),
 		Body: string(body),

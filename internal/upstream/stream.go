@@ -39,6 +39,8 @@ type feed struct {
 	lenient bool
 	// onResponse is told the responses; it returns true for the last one that is wanted.
 	onResponse func(*jsonrpc.Message) bool
+	// onNotification, if there is one, is told the notifications first; it returns true for one that is no more of anybody's concern.
+	onNotification func(*jsonrpc.Message) bool
 }
 
 func (e *Endpoint) feed(s Session, what string) *feed { return &feed{e: e, s: s, what: what} }
@@ -117,8 +119,13 @@ func (f *feed) message(ctx context.Context, data []byte) (done bool, err error) 
 	case jsonrpc.Response:
 		return f.onResponse != nil && f.onResponse(&m), nil
 	case jsonrpc.Request:
-		f.e.answer(ctx, f.s, &m)
+		if !f.s.modern() { // else the server must not ask, and there is no way to answer
+			f.e.answer(ctx, f.s, &m)
+		}
 	default:
+		if f.onNotification != nil && f.onNotification(&m) {
+			return false, nil
+		}
 		if f.e.opts.OnNotification != nil {
 			f.e.opts.OnNotification(m.MethodName(), m.Params.Of(m.Body))
 		}

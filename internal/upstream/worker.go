@@ -26,6 +26,8 @@ type worker struct {
 	state   catalog.State
 
 	dirty   atomic.Uint32 // kindSet of what must be listed again
+	told    atomic.Uint32 // kindSet of what the server said to have changed
+	mute    time.Time     // when the server last left the question unanswered which revisions it speaks
 	kick    chan struct{} // dirty is another
 	poked   chan struct{}
 	leaving sync.WaitGroup // ends of sessions
@@ -38,6 +40,12 @@ func (w *worker) mark(kinds kindSet) {
 	}
 	w.dirty.Or(uint32(kinds))
 	signal(w.kick)
+}
+
+// heard is mark where the server itself says so.
+func (w *worker) heard(kinds kindSet) {
+	w.told.Or(uint32(kinds))
+	w.mark(kinds)
 }
 
 func (w *worker) marked() kindSet { return kindSet(w.dirty.Swap(0)) }
@@ -77,7 +85,7 @@ func (w *worker) run(ctx context.Context) {
 
 // isBreak tells whether a session ended in a way from which a new one may be had at once.
 func isBreak(err error) bool {
-	return errors.Is(err, ErrSessionUnknown) || wasCut(err) && !errors.Is(err, context.DeadlineExceeded)
+	return errors.Is(err, ErrSessionUnknown) || errors.Is(err, errAnother) || wasCut(err) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // pause waits until the next attempt is due. A poke shortens it, but not below the shortest wait.
@@ -102,15 +110,14 @@ func (w *worker) attempt(ctx context.Context) (readyAt time.Time, err error) {
 		}
 	}()
 	opening, cancel := context.WithTimeout(ctx, w.opts.DiscoveryTimeout)
-	o, err := w.ep.Open(opening, w.opts.initialize())
+	c, err := w.meet(opening)
 	cancel()
 	if err != nil {
 		return time.Time{}, err
 	}
-	defer func() { w.leave(ctx, o.Session, err) }()
-	c := w.newConnection(o)
+	defer func() { w.leave(ctx, c.s, err) }()
 	w.marked() // all is listed now
-	if err := c.relist(ctx, everyKind(), false); err != nil {
+	if err := c.relist(ctx, everyKind()); err != nil {
 		return time.Time{}, err
 	}
 	readyAt = time.Now()
@@ -130,7 +137,7 @@ func (w *worker) ready(l *catalog.Listing) (news bool) {
 	if news = !sameListing(w.state.Listing, l); !news {
 		l = w.state.Listing
 	} else {
-		w.log.Info("server listed", "revision", l.Revision, "sessions", l.Sessions, "tools", len(l.Items[catalog.Tool]),
+		w.log.Info("server listed", "revision", l.Revision, "modern", l.Modern, "sessions", l.Sessions, "tools", len(l.Items[catalog.Tool]),
 			"prompts", len(l.Items[catalog.Prompt]), "resources", len(l.Items[catalog.Resource]),
 			"templates", len(l.Items[catalog.Template]), "problems", len(l.Problems))
 	}

@@ -154,7 +154,7 @@ func TestServerThatStartsLater(t *testing.T) {
 				pass(away)
 				st, _ := b.board.last("weather")
 				assert.Equal(t, catalog.HealthFailing, st.Health)
-				assert.Equal(t, "initialize: cannot connect to memory: connection refused", st.LastError)
+				assert.Equal(t, "server/discover: cannot connect to memory: connection refused", st.LastError)
 				assert.Len(t, b.board.all("weather"), 2, "the same failure again is no news")
 				b.net.listen("weather:80", newScript())
 				late := max(min(away/4+10*time.Millisecond, 30*time.Second), 150*time.Millisecond)

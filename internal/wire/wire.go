@@ -15,6 +15,8 @@ const (
 	KeyPublicName    = "public_name"
 	KeyHints         = "hints"
 	KeyVirtualServer = "virtual_server"
+	// KeyRevision is the protocol revision of a request of those without sessions; the others have none.
+	KeyRevision = "revision"
 	// KeyVirtualServerPath is the last segment of the virtual server's path, by which Envoy names its metadata to those whom it refuses.
 	KeyVirtualServerPath = "virtual_server_path"
 	KeyID                = "id"
@@ -116,6 +118,7 @@ const (
 	MetaClientCapabilities = "io.modelcontextprotocol/clientCapabilities"
 	MetaLogLevel           = "io.modelcontextprotocol/logLevel"
 	MetaSubscriptionID     = "io.modelcontextprotocol/subscriptionId"
+	MetaServerInfo         = "io.modelcontextprotocol/serverInfo"
 )
 
 // SessionRevisions are the session-based revisions that clients may speak, newest first.
@@ -134,6 +137,9 @@ func IsSessionRevision(v string) bool {
 
 // ModernRevisions are the revisions without sessions (in the specification's word, modern ones) that clients may speak, newest first.
 func ModernRevisions() []string { return []string{Revision20260728} }
+
+// Revisions are all that clients may speak, newest first.
+func Revisions() []string { return append(ModernRevisions(), SessionRevisions()...) }
 
 // IsModernRevision tells whether v is one of ModernRevisions.
 func IsModernRevision(v string) bool { return v == Revision20260728 }

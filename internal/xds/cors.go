@@ -20,6 +20,7 @@ func endpointCORS(origins []string) *corsv3.CorsPolicy {
 	p := newCORS("GET, POST, DELETE, OPTIONS", strings.Join([]string{
 		"authorization", "content-type", "accept", wire.HeaderSessionID, wire.HeaderProtocolVersion,
 		wire.HeaderMCPMethod, wire.HeaderMCPName, wire.HeaderLastEventID, wire.HeaderVirtualServer,
+		"*", // Mcp-Param- and what a tool's schema says, which cannot be listed; it stands for all but authorization
 	}, ", "))
 	p.AllowOriginStringMatch = []*matcherv3.StringMatcher{regex(loopbackOrigin)}
 	for _, o := range origins {

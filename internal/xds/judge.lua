@@ -2,11 +2,13 @@
 -- the gateway's credential, or what is neither JSON nor an event stream. Where the router watches the answer, this does not run. What the body says is not looked at: holding one costs Envoy a fifth of a call.
 local namespace = "envoy.filters.http.mcp_gateway"
 
-local function bad(status, kind, empty, asked)
+local function bad(status, kind, empty, asked, stateless)
   if status:sub(1, 1) == "3" then
     return "answered with a redirect, which is not followed; its configured url should be the final one"
   elseif status == "401" or status == "403" or status == "407" then
     return "did not accept the gateway's own credential"
+  elseif status == "404" and stateless and kind == "application/json" then
+    return nil -- without sessions, it is a method that is unknown
   elseif status == "404" or status == "405" then
     return "has nothing at its configured url"
   elseif status == "202" or status == "204" or empty then
@@ -32,7 +34,7 @@ function envoy_on_response(handle)
     return
   end
   kind = (kind or ""):lower():match("^%s*([^;%s]*)")
-  local why = bad(status, kind, empty, facts["id"] ~= nil)
+  local why = bad(status, kind, empty, facts["id"] ~= nil, facts["revision"] ~= nil)
   if why == nil then
     return
   end

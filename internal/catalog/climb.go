@@ -1,4 +1,4 @@
-package router
+package catalog
 
 import (
 	"net/url"
@@ -8,9 +8,9 @@ import (
 // maxEncodings is how often a URI is decoded in search of what a server might find in it.
 const maxEncodings = 3
 
-// climbs tells whether a URI has a segment "." or "..", be it encoded. A pattern of a policy that ends in "*" judges the URI as it is written; a
+// Climbs tells whether a URI has a segment "." or "..", be it encoded. A pattern of a policy that ends in "*" judges the URI as it is written; a
 // server that resolves such segments would serve something else.
-func climbs(uri string) bool {
+func Climbs(uri string) bool {
 	for range maxEncodings + 1 {
 		for segment := range strings.FieldsFuncSeq(uri, func(r rune) bool { return r == '/' || r == '\\' }) {
 			if segment == "." || segment == ".." {

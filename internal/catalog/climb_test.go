@@ -1,4 +1,4 @@
-package router
+package catalog
 
 import (
 	"testing"
@@ -25,6 +25,6 @@ func TestClimbs(t *testing.T) {
 		"https://wiki.example.com/public/%2525252525252e/x":   true,
 		"https://wiki.example.com/public/%zz/..x":             true,
 	} {
-		assert.Equal(t, want, climbs(uri), uri)
+		assert.Equal(t, want, Climbs(uri), uri)
 	}
 }
