@@ -201,7 +201,7 @@ func TestResourcesOfAServerWithSessionsAreWatched(t *testing.T) {
 		}
 	})
 	s.does("resources/subscribe", func(w http.ResponseWriter, _ *http.Request, m *jsonrpc.Message) {
-		if strings.Contains(string(m.Body), "/b") {
+		if strings.Contains(string(m.Param("uri").Of(m.Body)), "/b") {
 			status(200, "application/json", fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32002,"message":"no"}}`, m.ID.Of(m.Body)))(w, nil, m)
 			return
 		}
