@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
@@ -20,6 +21,16 @@ type Reply struct {
 	Status  int
 	Headers []Header
 	Body    []byte
+}
+
+// Kind is the value of wire.KeyReply for it.
+func (r *Reply) Kind() string {
+	for _, h := range r.Headers {
+		if h.Name == "content-type" && strings.HasPrefix(h.Value, "text/event-stream") {
+			return wire.ReplyStream
+		}
+	}
+	return wire.ReplyMessage
 }
 
 // Call is what an adapter must know of a call whose answer it has to look at.
