@@ -134,7 +134,7 @@ func (x *exchange) decide(trailers bool) error {
 	if x.hasBody {
 		d.Set = append(d.Set, router.Header{Name: "content-length", Value: strconv.Itoa(len(body))})
 	}
-	x.p.opts.Observer.Decided(target(d), 0)
+	x.p.opts.Observer.Decided(d.Outcome(), 0)
 	if err := x.send(headersResponse(d)); err != nil {
 		return err
 	}
@@ -152,15 +152,6 @@ func (x *exchange) decide(trailers bool) error {
 		return errDone
 	}
 	return nil
-}
-
-func target(d *router.Decision) string {
-	for _, h := range d.Set {
-		if h.Name == wire.HeaderCluster && h.Value == wire.BrokerCluster {
-			return "broker"
-		}
-	}
-	return "server"
 }
 
 func (x *exchange) reply() error {

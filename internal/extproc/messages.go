@@ -30,14 +30,10 @@ func removed(d *router.Decision) []string {
 		return nil
 	}
 	names := make([]string, 0, len(d.Remove))
-next:
 	for _, name := range d.Remove {
-		for i := range d.Set {
-			if d.Set[i].Name == name {
-				continue next
-			}
+		if !d.Sets(name) {
+			names = append(names, name)
 		}
-		names = append(names, name)
 	}
 	return names
 }

@@ -65,6 +65,29 @@ type Decision struct {
 	Track *Call
 }
 
+// Outcome is what metrics call it: "server", "broker" or "reply".
+func (d *Decision) Outcome() string {
+	if d.Reply != nil {
+		return "reply"
+	}
+	for i := range d.Set {
+		if d.Set[i].Name == wire.HeaderCluster && d.Set[i].Value == wire.BrokerCluster {
+			return "broker"
+		}
+	}
+	return "server"
+}
+
+// Sets tells whether a header is one of those to set, so that it need not be taken off before.
+func (d *Decision) Sets(name string) bool {
+	for i := range d.Set {
+		if d.Set[i].Name == name {
+			return true
+		}
+	}
+	return false
+}
+
 // Reset makes d ready for the next request.
 func (d *Decision) Reset() {
 	*d = Decision{Set: d.Set[:0], Remove: d.Remove[:0], Metadata: d.Metadata[:0]}

@@ -66,7 +66,7 @@ func (b *builder) connectionManager() *hcmv3.HttpConnectionManager {
 func (b *builder) filters() []*hcmv3.HttpFilter {
 	filters := []*hcmv3.HttpFilter{
 		b.filter(corsFilter, &corsv3.Cors{}),
-		b.filter(RouterFilter, processor(wire.RouterCluster)),
+		b.filter(RouterFilter, b.routerFilter()),
 	}
 	filters = append(filters, b.chained(b.values)...)
 	filters = append(filters, b.options.Policies.filters(b.static)...)

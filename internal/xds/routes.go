@@ -36,10 +36,9 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 				unlabelled(),
 				elsewhere(),
 			},
-			TypedPerFilterConfig: map[string]*anypb.Any{
-				corsFilter:   b.pack(endpointCORS(b.options.AllowedOrigins)),
-				RouterFilter: b.withMode(requestMode(true)),
-			},
+			TypedPerFilterConfig: b.onRoutes(map[string]*anypb.Any{
+				corsFilter: b.pack(endpointCORS(b.options.AllowedOrigins)),
+			}),
 		}},
 	}
 }

@@ -39,7 +39,7 @@ func goldenOptions() xds.Options {
 type goldenInput struct {
 	// Options lie over those of goldenOptions.
 	Options struct {
-		Listen, Router, Broker, XDS, Admin string
+		Listen, Router, Broker, XDS, Admin, Module string
 		NodeID                             string   `yaml:"nodeID"`
 		AllowedOrigins                     []string `yaml:"allowedOrigins"`
 		UseRemoteAddress                   bool     `yaml:"useRemoteAddress"`

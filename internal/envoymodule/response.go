@@ -1,0 +1,142 @@
+package envoymodule
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/envoyproxy/envoy/source/extensions/dynamic_modules/sdk/go/shared"
+
+	"github.com/guicassolato/mcp-gateway/internal/answer"
+	"github.com/guicassolato/mcp-gateway/internal/router"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
+)
+
+// OnResponseHeaders implements shared.HttpFilter.
+func (f *filter) OnResponseHeaders(headers shared.HeaderMap, end bool) (status shared.HeadersStatus) {
+	defer f.contain(func() { status = shared.HeadersStatusStop })
+	if f.over || !f.decided {
+		return shared.HeadersStatusContinue
+	}
+	if f.req.Method == http.MethodDelete {
+		f.deleted(headers)
+	}
+	if f.decision.Watch == nil {
+		return shared.HeadersStatusContinue
+	}
+	code, _ := strconv.Atoi(headers.GetOne(":status").ToUnsafeString())
+	f.answer = answer.New(f.decision.Watch, answer.Options{Asks: true, Replays: true, Drop: f.mirror.Drop, Unauthorized: f.mirror.Unauthorized})
+	return f.take(f.answer.Head(answer.Head{
+		Status: code, ContentType: headers.GetOne("content-type").ToString(), Encoding: headers.GetOne("content-encoding").ToString(),
+		Local: headers.GetOne(wire.HeaderAnswered).Len == 0, End: end,
+	}))
+}
+
+// deleted ends a session here before its client hears that it has ended.
+func (f *filter) deleted(headers shared.HeaderMap) {
+	if code := headers.GetOne(":status"); code.Len > 0 && *code.Ptr == '2' {
+		f.mirror.Bury(f.req.SessionID())
+	}
+}
+
+// take does what the answer asks for.
+func (f *filter) take(step answer.Step) shared.HeadersStatus {
+	headers := f.handle.ResponseHeaders()
+	switch step.Verb {
+	case answer.Ask:
+		scheduler := f.handle.GetScheduler()
+		f.cancel = f.mirror.Forgotten(f.decision.Watch, func(yes bool) {
+			scheduler.Schedule(func() { f.resume(func() answer.Step { return f.answer.Told(yes) }) })
+		})
+		return shared.HeadersStatusStopAllAndWatermark
+	case answer.Replay:
+		scheduler := f.handle.GetScheduler()
+		f.cancel = f.mirror.Replay(f.decision.Watch, func(r *router.Reply) {
+			scheduler.Schedule(func() { f.resume(func() answer.Step { return repeated(f.decision.Watch, r) }) })
+		})
+		return shared.HeadersStatusStopAllAndWatermark
+	case answer.Reply:
+		f.reply(step.Reply)
+		return shared.HeadersStatusStop
+	case answer.Hold:
+		headers.Set("content-type", "application/json")
+		headers.Remove("content-length")
+		f.watched = true
+	case answer.Rewrite:
+		headers.Remove("content-length")
+		f.watched = true
+	default:
+	}
+	headers.Remove(wire.HeaderAnswered)
+	return shared.HeadersStatusContinue
+}
+
+// repeated is what takes the place of an answer once the call has been made again.
+func repeated(c *router.Call, r *router.Reply) answer.Step {
+	if r == nil {
+		r = answer.Forgotten(c)
+	}
+	return answer.Step{Verb: answer.Reply, Reply: r}
+}
+
+// resume goes on with an answer that was held back for a question.
+func (f *filter) resume(next func() answer.Step) {
+	defer f.contain(func() {})
+	if f.over {
+		return
+	}
+	f.cancel = nil
+	if f.take(next()) == shared.HeadersStatusContinue {
+		f.handle.ContinueResponse()
+	}
+}
+
+// OnResponseBody implements shared.HttpFilter.
+func (f *filter) OnResponseBody(body shared.BodyBuffer, end bool) (status shared.BodyStatus) {
+	defer f.contain(func() { status = shared.BodyStatusStopNoBuffer })
+	if !f.watched {
+		return shared.BodyStatusContinue
+	}
+	data := whole(body)
+	out, more, err := f.answer.Chunk(data, end)
+	if err != nil {
+		f.broken(err)
+		return shared.BodyStatusStopNoBuffer
+	}
+	f.watched = more
+	body.Drain(uint64(len(data)))
+	body.Append(out)
+	return shared.BodyStatusContinue
+}
+
+// OnResponseTrailers implements shared.HttpFilter.
+func (f *filter) OnResponseTrailers(shared.HeaderMap) (status shared.TrailersStatus) {
+	defer f.contain(func() { status = shared.TrailersStatusStop })
+	if !f.watched {
+		return shared.TrailersStatusContinue
+	}
+	f.watched = false
+	out, _, err := f.answer.Chunk(nil, true)
+	if err != nil {
+		f.broken(err)
+		return shared.TrailersStatusStop
+	}
+	f.handle.BufferedResponseBody().Append(out)
+	return shared.TrailersStatusContinue
+}
+
+// OnStreamComplete implements shared.HttpFilter.
+func (f *filter) OnStreamComplete() {
+	defer f.contain(func() {})
+	f.over = true
+	if f.cancel != nil {
+		f.cancel()
+	}
+	if f.endCall != nil {
+		f.endCall()
+	}
+	f.cancel, f.endCall, f.answer, f.watched = nil, nil, nil, false
+	f.decision.Reset()
+}
+
+// OnDestroy implements shared.HttpFilter.
+func (f *filter) OnDestroy() {}
