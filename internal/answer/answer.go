@@ -210,4 +210,6 @@ func fault(c *router.Call, what string) *jsonrpc.Error {
 	return &jsonrpc.Error{Code: jsonrpc.CodeInternalError, ID: c.ID, Message: fmt.Sprintf("server %q %s", c.Server.Name, what)}
 }
 
-func replyWith(status int, e *jsonrpc.Error) Step { return Step{Verb: Reply, Reply: Failure(status, e)} }
+func replyWith(status int, e *jsonrpc.Error) Step {
+	return Step{Verb: Reply, Reply: Failure(status, e)}
+}

@@ -203,7 +203,7 @@ func (g *gateway) serveAdmin() {
 		Version: g.version, LocalOnly: isLocal(g.settings.adminAddress), NotReady: g.notReady, Config: g.configStatus,
 		Snapshot: g.publisher.Snapshot, URL: func(server string) string { return g.publisher.view.Load().urls[server] },
 		Problems: g.problems,
-		Sessions: g.sessions.Count, Metrics: g.metrics.Handler(),
+		Sessions: g.sessions.Count, Metrics: g.metricsHandler(),
 	}
 	if g.policies != nil {
 		o.Policies = g.policies.Status

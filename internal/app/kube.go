@@ -57,9 +57,6 @@ func (g *gateway) firstConfig() (*config.Config, error) {
 // snapshotChanged tells of every snapshot that is published.
 func (g *gateway) snapshotChanged(old, now *catalog.Snapshot) {
 	g.broker.SnapshotChanged(old, now)
-	if g.hub != nil {
-		g.hub.SnapshotChanged()
-	}
 	if g.kube != nil {
 		g.kube.reporter.Changed()
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/guicassolato/mcp-gateway/internal/answer"
 	"github.com/guicassolato/mcp-gateway/internal/extproc"
@@ -15,6 +16,17 @@ func (g *gateway) sessionChanged() func(token string) {
 		return nil
 	}
 	return func(token string) { g.hub.SessionChanged(token) }
+}
+
+// metricsHandler serves the metrics, with what router modules have counted up to now.
+func (g *gateway) metricsHandler() http.Handler {
+	if g.hub == nil {
+		return g.metrics.Handler()
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.hub.Sync()
+		g.metrics.Handler().ServeHTTP(w, r)
+	})
 }
 
 // assembleHub makes what router modules are fed by. They can do what the router by ext_proc can.
@@ -32,4 +44,5 @@ func (g *gateway) assembleHub(routing router.Options, o extproc.Options) {
 		},
 		Counter: g.metrics.Router(), Logger: g.logger,
 	})
+	g.publisher.before = g.hub.Publish
 }

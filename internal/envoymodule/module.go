@@ -63,7 +63,7 @@ func (m *Module) use(socket string, handle shared.HttpFilterConfigHandle) *repli
 	if s == nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		s = &connection{stop: cancel, mirror: replica.NewMirror(socket, m.version, func(message string) {
-			handle.Log(shared.LogLevelWarn, "%s", message)
+			handle.Log(shared.LogLevelError, "%s", message)
 		})}
 		m.mirrors[socket] = s
 		go s.mirror.Run(ctx)

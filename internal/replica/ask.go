@@ -106,6 +106,13 @@ func (p *pending) poke() {
 	}
 }
 
+func (p *pending) tell(t tell) {
+	p.mu.Lock()
+	p.queue = append(p.queue, t)
+	p.mu.Unlock()
+	p.poke()
+}
+
 // take is what there is to tell.
 func (p *pending) take() []tell {
 	p.mu.Lock()

@@ -29,12 +29,15 @@ type push struct {
 	Ended    []string
 	Complete bool // all that there is has been sent
 	Answers  []answered
+	// Sync, if not 0, is to be told back once all this has been taken, behind what has been counted.
+	Sync uint64
 }
 
 // tell is one message of a mirror.
 type tell struct {
 	Version  string // the first one has it
 	Synced   bool   // after push.Complete
+	Taken    uint64 // push.Sync
 	Question *question
 	Cancel   uint64 // a question
 	Report   *report

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/router"
@@ -28,6 +29,7 @@ type HubOptions struct {
 	Version  string
 	Settings Settings
 	Sessions *session.Registry
+	// Snapshot is the one in force, until Publish is called.
 	Snapshot func() *catalog.Snapshot
 	// Forgotten, Replay and Unauthorized are as for package extproc.
 	Forgotten    func(ctx context.Context, c *router.Call) bool
@@ -46,6 +48,7 @@ type Hub struct {
 	mu     sync.Mutex
 	peers  map[*peer]bool
 	closed bool
+	latest *catalog.Snapshot
 	of     *catalog.Snapshot // of which model and sum are
 	model  *catalog.Portable
 	sum    [sha256.Size]byte
@@ -63,9 +66,44 @@ func (h *Hub) SessionChanged(token string) {
 	h.each(func(p *peer) { p.mark(token) })
 }
 
-// SnapshotChanged says that there is another snapshot. It does not wait.
-func (h *Hub) SnapshotChanged() {
+// patience is how long mirrors may take to say that they have taken something. One that has not is not waited for again until it has.
+const patience = 500 * time.Millisecond
+
+// Publish makes mirrors route by a snapshot that will be in force, and waits for them: nobody is told of a tool that a mirror does not know.
+func (h *Hub) Publish(s *catalog.Snapshot) {
+	h.mu.Lock()
+	before := h.sum
+	h.latest = s
+	none := len(h.peers) == 0
+	h.mu.Unlock()
+	if none {
+		return
+	}
+	if _, sum, err := h.current(); err != nil || sum == before {
+		return
+	}
 	h.each(func(p *peer) { p.update(func() { p.catalog = true }) })
+	h.Sync()
+}
+
+// Sync waits until the mirrors have taken what is true now, and what they have counted has come.
+func (h *Hub) Sync() {
+	var all []*syncing
+	h.each(func(p *peer) {
+		if p.synced.Load() && !p.lagging.Load() {
+			all = append(all, p.sync())
+		}
+	})
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	for _, s := range all {
+		select {
+		case <-s.done:
+		case <-limit.C:
+			s.peer.lagging.Store(true)
+			limit.Reset(0) // the others have had as much time
+		}
+	}
 }
 
 func (h *Hub) each(f func(*peer)) {
@@ -131,6 +169,7 @@ func (h *Hub) serve(ctx context.Context, conn net.Conn) {
 	if !h.add(p) {
 		return
 	}
+	defer p.gone()
 	defer h.remove(p)
 	h.opts.Logger.InfoContext(ctx, "a router module has connected")
 	written := make(chan error, 1)
@@ -175,9 +214,12 @@ func (h *Hub) remove(p *peer) {
 
 // current is the catalog as it is pushed, with what tells two of them apart.
 func (h *Hub) current() (*catalog.Portable, [sha256.Size]byte, error) {
-	snapshot := h.opts.Snapshot()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	snapshot := h.latest
+	if snapshot == nil {
+		snapshot = h.opts.Snapshot()
+	}
 	if snapshot == h.of {
 		return h.model, h.sum, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,12 +102,24 @@ func (m *Mirror) connected(ctx context.Context) error {
 	defer stop()
 	written := make(chan error, 1)
 	go func() {
-		written <- m.write(ctx, conn)
+		written <- m.contained(func() error { return m.write(ctx, conn) })
 		cancel()
 	}()
-	err = m.read(conn)
+	err = m.contained(func() error { return m.read(conn) })
 	cancel()
 	return errors.Join(err, <-written)
+}
+
+// contained makes an error of a panic: the process that it would end is not ours.
+func (m *Mirror) contained(f func() error) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			m.Fault()
+			err = fmt.Errorf("contained a fault in the router module: %v\n%s", fault, debug.Stack())
+			m.log(err.Error())
+		}
+	}()
+	return f()
 }
 
 func (m *Mirror) read(conn net.Conn) error {
@@ -145,6 +158,9 @@ func (m *Mirror) take(p *push) {
 	for _, a := range p.Answers {
 		m.pending.answer(m.next, a)
 	}
+	if p.Sync != 0 {
+		m.pending.tell(tell{Taken: p.Sync})
+	}
 }
 
 // begin prepares to take everything anew. Sessions stay what they are, with the calls that go through here, where they can still be theirs.
@@ -168,6 +184,11 @@ func (m *Mirror) write(ctx context.Context, conn net.Conn) error {
 	}
 	for {
 		for _, t := range m.pending.take() {
+			if t.Taken != 0 {
+				if err := m.tellCounted(encoder, time.Now()); err != nil {
+					return err
+				}
+			}
 			if err := encoder.Encode(&t); err != nil {
 				return err
 			}
@@ -180,13 +201,18 @@ func (m *Mirror) write(ctx context.Context, conn net.Conn) error {
 			return nil
 		case <-m.pending.wake:
 		case now := <-ticker.C:
-			if r := m.report(now); r != nil {
-				if err := encoder.Encode(&tell{Report: r}); err != nil {
-					return err
-				}
+			if err := m.tellCounted(encoder, now); err != nil {
+				return err
 			}
 		}
 	}
+}
+
+func (m *Mirror) tellCounted(encoder *gob.Encoder, now time.Time) error {
+	if r := m.report(now); r != nil {
+		return encoder.Encode(&tell{Report: r})
+	}
+	return nil
 }
 
 // report is what has to be told of this while, nil if it is nothing.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/gob"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -18,17 +19,21 @@ const batch = 500
 
 // peer is one mirror, on the hub's side.
 type peer struct {
-	hub    *Hub
-	conn   net.Conn
-	wake   chan struct{}
-	synced atomic.Bool
-	sent   [sha256.Size]byte // of the catalog; belongs to the writer
-	asked  sync.WaitGroup
+	hub     *Hub
+	conn    net.Conn
+	wake    chan struct{}
+	synced  atomic.Bool
+	lagging atomic.Bool
+	sent    [sha256.Size]byte // of the catalog; belongs to the writer
+	asked   sync.WaitGroup
 
 	mu        sync.Mutex // guards what follows
 	dirty     map[string]bool
 	catalog   bool
 	answers   []answered
+	syncs     []*syncing // in the order of their numbers, those that have been sent first
+	lastSync  uint64
+	sentSync  uint64
 	questions map[uint64]context.CancelFunc
 }
 
@@ -47,6 +52,37 @@ func (p *peer) poke() {
 }
 
 func (p *peer) mark(token string) { p.update(func() { p.dirty[token] = true }) }
+
+// syncing is somebody's waiting for a mirror to have taken what is true now.
+type syncing struct {
+	peer   *peer
+	number uint64
+	done   chan struct{}
+}
+
+func (p *peer) sync() *syncing {
+	s := &syncing{peer: p, done: make(chan struct{})}
+	p.update(func() {
+		p.lastSync++
+		s.number = p.lastSync
+		p.syncs = append(p.syncs, s)
+	})
+	return s
+}
+
+// taken ends the waiting for what has a number up to this one.
+func (p *peer) taken(number uint64) {
+	p.lagging.Store(false)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.syncs) > 0 && p.syncs[0].number <= number {
+		close(p.syncs[0].done)
+		p.syncs = p.syncs[1:]
+	}
+}
+
+// gone ends all waiting for the mirror.
+func (p *peer) gone() { p.taken(math.MaxUint64) }
 
 // answer is sent behind all that is true now.
 func (p *peer) answer(a answered) { p.update(func() { p.answers = append(p.answers, a) }) }
@@ -116,6 +152,9 @@ func (p *peer) changes() (*push, error) {
 	}
 	clear(p.dirty)
 	m := &push{Answers: p.answers}
+	if p.lastSync != p.sentSync {
+		m.Sync, p.sentSync = p.lastSync, p.lastSync
+	}
 	changed := p.catalog
 	p.answers, p.catalog = nil, false
 	p.mu.Unlock()
@@ -129,7 +168,7 @@ func (p *peer) changes() (*push, error) {
 			p.sent, m.Catalog = sum, model
 		}
 	}
-	if m.Catalog == nil && len(tokens) == 0 && len(m.Answers) == 0 {
+	if m.Catalog == nil && len(tokens) == 0 && len(m.Answers) == 0 && m.Sync == 0 {
 		return nil, nil
 	}
 	return m, nil
@@ -159,6 +198,8 @@ func (p *peer) read(ctx context.Context, decoder *gob.Decoder) error {
 		switch {
 		case t.Synced:
 			p.synced.Store(true)
+		case t.Taken != 0:
+			p.taken(t.Taken)
 		case t.Question != nil:
 			p.question(ctx, t.Question)
 		case t.Report != nil:

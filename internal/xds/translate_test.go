@@ -40,14 +40,14 @@ type goldenInput struct {
 	// Options lie over those of goldenOptions.
 	Options struct {
 		Listen, Router, Broker, XDS, Admin, Module string
-		NodeID                             string   `yaml:"nodeID"`
-		AllowedOrigins                     []string `yaml:"allowedOrigins"`
-		UseRemoteAddress                   bool     `yaml:"useRemoteAddress"`
-		BufferLimit                        uint32   `yaml:"bufferLimit"`
-		AccessLog                          string   `yaml:"accessLog"`
-		SystemCA                           string   `yaml:"systemCA"`
-		Policies                           string
-		Values                             *struct {
+		NodeID                                     string   `yaml:"nodeID"`
+		AllowedOrigins                             []string `yaml:"allowedOrigins"`
+		UseRemoteAddress                           bool     `yaml:"useRemoteAddress"`
+		BufferLimit                                uint32   `yaml:"bufferLimit"`
+		AccessLog                                  string   `yaml:"accessLog"`
+		SystemCA                                   string   `yaml:"systemCA"`
+		Policies                                   string
+		Values                                     *struct {
 			File             string
 			JWKS             string `yaml:"jwks"`
 			ResourceMetadata string `yaml:"resourceMetadata"`
