@@ -104,7 +104,7 @@ func StartGateway(t testing.TB, o Options) *Gateway {
 	}
 	bin := Program(t, GatewayBin)
 	if o.Mode == Standalone {
-		args := append([]string{"standalone", "--envoy", Program(t, EnvoyBin), "--port", port, "--router", "ext-proc"}, flags...)
+		args := append([]string{"standalone", "--envoy", Program(t, EnvoyBin), "--port", port, "--router", "extproc"}, flags...)
 		if Module() {
 			args = append(args, "--router", "module", "--envoy-module", Program(t, moduleLib))
 		}

@@ -27,7 +27,7 @@ const (
 	moduleLib = "MCP_GATEWAY_TEST_MODULE"
 )
 
-// RouterVariable says how Envoy asks the router in tests: "module" or, by default, "ext-proc". Both must show the same to clients and servers.
+// RouterVariable says how Envoy asks the router in tests: "module" or, by default, "extproc". Both must show the same to clients and servers.
 const RouterVariable = "MCP_GATEWAY_TEST_ROUTER"
 
 // Module tells whether tests run with the router inside of Envoy.

@@ -46,7 +46,7 @@ static_resources:
 `
 
 // startEnvoy starts an Envoy with one worker. Its admin address will be found in the file whose path is returned.
-func (s *stage) startEnvoy(ctx context.Context, name string, config []byte) (p *process, adminFile string, err error) {
+func (s *stage) startEnvoy(ctx context.Context, name string, config []byte, env ...string) (p *process, adminFile string, err error) {
 	if s.envoyBin == "" {
 		return nil, "", errors.New("no Envoy was named: set -envoy or ENVOY_BIN to the path that hack/envoy.sh prints")
 	}
@@ -55,8 +55,10 @@ func (s *stage) startEnvoy(ctx context.Context, name string, config []byte) (p *
 		return nil, "", err
 	}
 	adminFile = filepath.Join(s.folder, name+".admin")
-	p, err = s.start("Envoy "+name, s.command(ctx, partEnvoy, s.envoyBin, "--config-path", file, "--concurrency", "1",
-		"--disable-hot-restart", "--log-level", "warn", "--admin-address-path", adminFile))
+	cmd := s.command(ctx, partEnvoy, s.envoyBin, "--config-path", file, "--concurrency", "1",
+		"--disable-hot-restart", "--log-level", "warn", "--admin-address-path", adminFile)
+	cmd.Env = append(os.Environ(), env...)
+	p, err = s.start("Envoy "+name, cmd)
 	return p, adminFile, err
 }
 

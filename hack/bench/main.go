@@ -62,6 +62,7 @@ type options struct {
 	rounds, connections  int
 	duration, warmup     time.Duration
 	envoyBin, gatewayBin string
+	moduleLib            string
 	output               string
 	rows                 []row
 	cases                []benchCase
@@ -79,6 +80,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	f.DurationVar(&o.warmup, "warmup", 300*time.Millisecond, "how long calls are made before each measurement")
 	f.StringVar(&o.envoyBin, "envoy", os.Getenv("ENVOY_BIN"), "Envoy's `binary`; hack/envoy.sh prints one (default: $ENVOY_BIN)")
 	f.StringVar(&o.gatewayBin, "gateway", "bin/mcp-broker-router", "the gateway's `binary`")
+	f.StringVar(&o.moduleLib, "module", "bin/libmcp_gateway.so", "the router module's `library`, of the same build as the gateway")
 	f.StringVar(&o.output, "o", "bin/bench.json", "`file` for the results as JSON")
 	f.StringVar(&pin, "pin", "auto", "give processes CPUs of their own by taskset: on, off, or auto for where that can be done")
 	f.StringVar(&rowPattern, "rows", "", "measure only the rows whose names match this `regexp`")
@@ -94,7 +96,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	errs = append(errs, err)
 	o.pins, err = choosePinning(pin, usableCPUs(), exec.LookPath)
 	errs = append(errs, err)
-	for _, path := range []*string{&o.envoyBin, &o.gatewayBin, &o.output} {
+	for _, path := range []*string{&o.envoyBin, &o.gatewayBin, &o.moduleLib, &o.output} {
 		if *path != "" {
 			*path, err = filepath.Abs(*path)
 			errs = append(errs, err)

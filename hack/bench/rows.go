@@ -36,6 +36,15 @@ func rows() []row {
 		{"gateway, ext_proc, session", "ext_proc over a Unix socket; the server keeps sessions, so that its answers are looked at", func(ctx context.Context, s *stage) (target, error) {
 			return s.behindGateway(ctx, openGateway, "sessionful")
 		}},
+		{"gateway, module", "the router inside of Envoy; the server keeps no sessions", func(ctx context.Context, s *stage) (target, error) {
+			return s.behindGateway(ctx, openModule, "sessionless")
+		}},
+		{"gateway, module, policies", "the same with policies, as with ext_proc", func(ctx context.Context, s *stage) (target, error) {
+			return s.behindGateway(ctx, guardedModule, "sessionless")
+		}},
+		{"gateway, module, session", "the router inside of Envoy; the server keeps sessions, so that its answers are looked at", func(ctx context.Context, s *stage) (target, error) {
+			return s.behindGateway(ctx, openModule, "sessionful")
+		}},
 	}
 }
 

@@ -19,7 +19,7 @@ const (
 
 	adapterAuto    = "auto"
 	adapterModule  = "module"
-	adapterExtProc = "ext-proc"
+	adapterExtProc = "extproc"
 )
 
 // checkTime is how long an Envoy may take to try the module.

@@ -49,7 +49,7 @@ on 127.0.0.1 or on Unix sockets in a folder of its own. Ctrl-C ends it all once 
 	f.StringVar(&s.configFile, flagConfig, "", "the configuration `file`, which is read again whenever it changes")
 	f.StringVar(&s.examples, "example-servers", "", "`path` of the example server, to run two of them and be their gateway, in place of a configuration")
 	f.StringVar(&s.envoyPath, "envoy", "envoy", "`path` of Envoy")
-	f.StringVar(&s.router, flagAdapter, adapterAuto, "how Envoy asks the router: module, inside of Envoy; ext-proc, beside it; or auto, the first of these that fits")
+	f.StringVar(&s.router, flagAdapter, adapterAuto, "how Envoy asks the router: module, inside of Envoy; extproc, beside it; or auto, the first of these that fits")
 	f.StringVar(&s.module, "envoy-module", "", "`path` of the router module for Envoy (default: "+xds.ModuleFile+" beside this program)")
 	f.IntVar(&s.port, "port", defaultPort, "port on 127.0.0.1 for the endpoint; or the environment variable "+envPort)
 	f.StringVar(&s.publicURL, flagPublic, "", "`URL` of the gateway as clients know it, without a path (default: http://127.0.0.1 and the port)")
@@ -108,7 +108,7 @@ func (s *standaloneSettings) prepare(ctx context.Context, given func(flag string
 	case s.port < 1 || s.port > 65535:
 		return usagef("--port %d: want 1 to 65535", s.port)
 	case s.router != adapterAuto && s.router != adapterModule && s.router != adapterExtProc:
-		return usagef("--%s %q: want auto, module or ext-proc", flagAdapter, s.router)
+		return usagef("--%s %q: want auto, module or extproc", flagAdapter, s.router)
 	case s.configFile == "" && s.examples == "":
 		return usagef("give --%s, or --example-servers to try the gateway with two example servers", flagConfig)
 	case s.configFile != "" && s.examples != "":
