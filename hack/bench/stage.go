@@ -24,7 +24,7 @@ type stage struct {
 	upstreamBase string // URL of the upstream without a path
 	upstreamProc *process
 	load         *loader
-	guard        guard // once a row needs it
+	guard        guard             // once a row needs it
 	envoys       map[string]target // plain ones, by name
 	gateways     map[string]*gateway
 }
