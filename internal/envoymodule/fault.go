@@ -45,10 +45,18 @@ func (f *filter) fail(status int, message string) {
 
 // id is the request's raw id as far as it is known.
 func (f *filter) id() []byte {
-	for _, m := range f.decision.Metadata {
-		if m.Name == wire.KeyID {
-			return []byte(m.Value)
-		}
+	if id := f.fact(wire.KeyID); id != "" {
+		return []byte(id)
 	}
 	return nil
+}
+
+// fact is what policies are told under a key.
+func (f *filter) fact(key string) string {
+	for i := range f.decision.Metadata {
+		if f.decision.Metadata[i].Name == key {
+			return f.decision.Metadata[i].Value
+		}
+	}
+	return ""
 }

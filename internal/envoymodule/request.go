@@ -27,6 +27,7 @@ type filter struct {
 	arrived bool  // the request is whole
 	waiting bool  // for what the hub knows of the session
 	decided bool
+	direct  bool // Envoy takes it to its server itself
 	over    bool // it has been answered here
 
 	cancel  func() // the question to the hub
@@ -176,7 +177,9 @@ func (f *filter) decide(last shared.BodyBuffer) bool {
 	if d.Watch != nil {
 		f.keep(d.Watch, d.Body == nil)
 	}
-	f.mirror.Decided(d.Outcome(), 0)
+	outcome := d.Outcome()
+	f.direct = outcome == "server"
+	f.mirror.Decided(outcome, 0)
 	f.label(len(body))
 	if d.Body != nil {
 		if before != nil {

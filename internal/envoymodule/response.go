@@ -20,15 +20,39 @@ func (f *filter) OnResponseHeaders(headers shared.HeaderMap, end bool) (status s
 	if f.req.Method == http.MethodDelete {
 		f.deleted(headers)
 	}
-	if f.decision.Watch == nil {
+	if !f.direct {
 		return shared.HeadersStatusContinue
 	}
-	code, _ := strconv.Atoi(headers.GetOne(":status").ToUnsafeString())
+	head := answer.Head{ContentType: headers.GetOne("content-type").ToString(), End: end}
+	head.Status, _ = strconv.Atoi(headers.GetOne(":status").ToUnsafeString())
+	if f.decision.Watch == nil {
+		return f.judge(head)
+	}
+	head.Encoding, head.Local = headers.GetOne("content-encoding").ToString(), f.isLocal()
 	f.answer = answer.New(f.decision.Watch, answer.Options{Asks: true, Replays: true, Drop: f.mirror.Drop, Unauthorized: f.mirror.Unauthorized})
-	return f.take(f.answer.Head(answer.Head{
-		Status: code, ContentType: headers.GetOne("content-type").ToString(), Encoding: headers.GetOne("content-encoding").ToString(),
-		Local: headers.GetOne(wire.HeaderAnswered).Len == 0, End: end,
-	}))
+	return f.take(f.answer.Head(head))
+}
+
+// viaUpstream is what Envoy says of an answer that it has not made itself.
+const viaUpstream = "via_upstream"
+
+func (f *filter) isLocal() bool {
+	details, ok := f.handle.GetAttributeString(shared.AttributeIDResponseCodeDetails)
+	return !ok || details.ToUnsafeString() != viaUpstream
+}
+
+// judge looks at the head of an answer that is not watched.
+func (f *filter) judge(h answer.Head) shared.HeadersStatus {
+	if h.Status == http.StatusOK && !h.End && (h.ContentType == "application/json" || h.ContentType == "text/event-stream") {
+		return shared.HeadersStatusContinue // nearly all
+	}
+	h.Local = f.isLocal()
+	r := answer.Judge(f.fact(wire.KeyServer), f.id(), h)
+	if r == nil {
+		return shared.HeadersStatusContinue
+	}
+	f.reply(r)
+	return shared.HeadersStatusStop
 }
 
 // deleted ends a session here before its client hears that it has ended.
@@ -66,7 +90,6 @@ func (f *filter) take(step answer.Step) shared.HeadersStatus {
 		f.watched = true
 	default:
 	}
-	headers.Remove(wire.HeaderAnswered)
 	return shared.HeadersStatusContinue
 }
 

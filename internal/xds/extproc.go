@@ -60,7 +60,7 @@ func routerMayChange() *mutationv3.HeaderMutationRules {
 
 // withoutProcessor switches a filter off for a route.
 func (b *builder) withoutProcessor() *anypb.Any {
-	if b.at.module != (address{}) {
+	if b.inside() {
 		return b.pack(&routev3.FilterConfig{Disabled: true})
 	}
 	return b.pack(&procv3.ExtProcPerRoute{Override: &procv3.ExtProcPerRoute_Disabled{Disabled: true}})

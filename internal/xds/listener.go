@@ -70,7 +70,10 @@ func (b *builder) filters() []*hcmv3.HttpFilter {
 	}
 	filters = append(filters, b.chained(b.values)...)
 	filters = append(filters, b.options.Policies.filters(b.static)...)
-	return append(filters, b.filter(judgeFilter, judge()), b.filter(lastFilter, &routerv3.Router{SuppressEnvoyHeaders: true}))
+	if !b.inside() { // else the router judges by itself
+		filters = append(filters, b.filter(judgeFilter, judge()))
+	}
+	return append(filters, b.filter(lastFilter, &routerv3.Router{SuppressEnvoyHeaders: true}))
 }
 
 // dropForged takes off, before any route is looked for, every header that only the gateway may set. The virtual server is left: the router

@@ -23,9 +23,12 @@ func ModuleEnv(folder string) []string {
 	return []string{"ENVOY_DYNAMIC_MODULES_SEARCH_PATH=" + folder, "GODEBUG=cgocheck=0"}
 }
 
+// inside tells whether the router is inside of Envoy.
+func (b *builder) inside() bool { return b.at.module != (address{}) }
+
 // routerFilter is the router, inside of Envoy or outside.
 func (b *builder) routerFilter() proto.Message {
-	if b.at.module == (address{}) {
+	if !b.inside() {
 		return processor(wire.RouterCluster)
 	}
 	config, err := json.Marshal(map[string]string{"socket": b.at.module.pipe})
@@ -42,7 +45,7 @@ func (b *builder) routerFilter() proto.Message {
 
 // onRoutes is what the router's filter is told for all routes.
 func (b *builder) onRoutes(own map[string]*anypb.Any) map[string]*anypb.Any {
-	if b.at.module == (address{}) {
+	if !b.inside() {
 		own[RouterFilter] = b.withMode(requestMode(true))
 	}
 	return own
