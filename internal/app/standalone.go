@@ -230,6 +230,9 @@ func (a *standalone) untilReady(ctx context.Context) error {
 		if err := a.gateway.feed.Refused(); err != nil {
 			return fmt.Errorf("envoy cannot serve on port %d: %w", a.settings.port, err)
 		}
+		if hub := a.gateway.hub; hub != nil && hub.Refused() != nil {
+			return fmt.Errorf("the router module cannot be used: %w", hub.Refused())
+		}
 		if a.isReady(ctx) {
 			a.gateway.waiting.Store(false)
 			return nil

@@ -45,14 +45,15 @@ type HubOptions struct {
 type Hub struct {
 	opts HubOptions
 
-	mu     sync.Mutex
-	peers  map[*peer]bool
-	closed bool
-	latest *catalog.Snapshot
-	of     *catalog.Snapshot // of which model and sum are
-	model  *catalog.Portable
-	sum    [sha256.Size]byte
-	serves sync.WaitGroup
+	mu      sync.Mutex
+	peers   map[*peer]bool
+	closed  bool
+	refused error
+	latest  *catalog.Snapshot
+	of      *catalog.Snapshot // of which model and sum are
+	model   *catalog.Portable
+	sum     [sha256.Size]byte
+	serves  sync.WaitGroup
 }
 
 // NewHub makes a hub without mirrors.
@@ -163,7 +164,7 @@ func (h *Hub) serve(ctx context.Context, conn net.Conn) {
 	p := &peer{hub: h, conn: conn, dirty: map[string]bool{}, wake: make(chan struct{}, 1), questions: map[uint64]context.CancelFunc{}}
 	decoder := gob.NewDecoder(conn)
 	if err := h.greet(decoder); err != nil {
-		h.opts.Logger.ErrorContext(ctx, "a router module cannot be used", "error", err)
+		h.refuse(ctx, err)
 		return
 	}
 	if !h.add(p) {
@@ -183,6 +184,23 @@ func (h *Hub) serve(ctx context.Context, conn net.Conn) {
 	err = errors.Join(err, <-written)
 	p.asked.Wait()
 	h.opts.Logger.InfoContext(ctx, "a router module has gone", "error", err)
+}
+
+// Refused is why a mirror was sent away, nil as long as none was.
+func (h *Hub) Refused() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.refused
+}
+
+func (h *Hub) refuse(ctx context.Context, err error) {
+	h.mu.Lock()
+	first := h.refused == nil
+	h.refused = err
+	h.mu.Unlock()
+	if first { // it comes again and again
+		h.opts.Logger.ErrorContext(ctx, "a router module cannot be used", "error", err)
+	}
 }
 
 // greet reads the first message.
