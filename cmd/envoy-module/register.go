@@ -15,7 +15,7 @@ import (
 )
 
 // version is set when the library is linked.
-var version = "dev" //nolint:gochecknoglobals // the linker sets it
+var version = "dev"
 
 // gcPercent is Go's GOGC where the environment has none: the live heap is small beside what requests allocate and drop.
 const gcPercent = 400

@@ -173,7 +173,7 @@ func (g *Gateway) beside(t testing.TB, o Options, flags []string, port string) {
 // shortFolder is a temporary one whose path leaves room for the name of a socket.
 func shortFolder(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "mcp-")
+	dir, err := os.MkdirTemp("", "mcp-") //nolint:usetesting // the path of a socket must be short
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,9 +11,8 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
-// contain is deferred by every callback: a panic becomes one failed request, and then says what the callback gives Envoy.
-func (f *filter) contain(then func()) {
-	fault := recover()
+// contain ends every callback: a panic becomes one failed request, and then says what the callback gives Envoy.
+func (f *filter) contain(fault any, then func()) {
 	if fault == nil {
 		return
 	}

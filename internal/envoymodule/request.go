@@ -38,7 +38,7 @@ type filter struct {
 
 // OnRequestHeaders implements shared.HttpFilter.
 func (f *filter) OnRequestHeaders(headers shared.HeaderMap, end bool) (status shared.HeadersStatus) {
-	defer f.contain(func() { status = shared.HeadersStatusStop })
+	defer func() { f.contain(recover(), func() { status = shared.HeadersStatusStop }) }()
 	f.read(headers)
 	f.state = f.mirror.State()
 	f.hasBody = !end && (f.state == nil || f.state.Router.NeedsBody(&f.req))
@@ -92,7 +92,7 @@ func (f *filter) lookup(token string) {
 
 // found goes on once the hub has said what there is, unless it said nothing.
 func (f *filter) found(ok bool) {
-	defer f.contain(func() {})
+	defer func() { f.contain(recover(), func() {}) }()
 	if f.over || !f.waiting {
 		return
 	}
@@ -109,7 +109,7 @@ func (f *filter) found(ok bool) {
 
 // OnRequestBody implements shared.HttpFilter.
 func (f *filter) OnRequestBody(body shared.BodyBuffer, end bool) (status shared.BodyStatus) {
-	defer f.contain(func() { status = shared.BodyStatusStopNoBuffer })
+	defer func() { f.contain(recover(), func() { status = shared.BodyStatusStopNoBuffer }) }()
 	switch {
 	case f.over:
 		return shared.BodyStatusStopNoBuffer
@@ -142,7 +142,7 @@ func (f *filter) piece(body shared.BodyBuffer) shared.BodyStatus {
 
 // OnRequestTrailers implements shared.HttpFilter.
 func (f *filter) OnRequestTrailers(shared.HeaderMap) (status shared.TrailersStatus) {
-	defer f.contain(func() { status = shared.TrailersStatusStop })
+	defer func() { f.contain(recover(), func() { status = shared.TrailersStatusStop }) }()
 	f.arrived = true
 	switch {
 	case f.over || f.waiting:

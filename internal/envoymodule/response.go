@@ -13,7 +13,7 @@ import (
 
 // OnResponseHeaders implements shared.HttpFilter.
 func (f *filter) OnResponseHeaders(headers shared.HeaderMap, end bool) (status shared.HeadersStatus) {
-	defer f.contain(func() { status = shared.HeadersStatusStop })
+	defer func() { f.contain(recover(), func() { status = shared.HeadersStatusStop }) }()
 	if f.over || !f.decided {
 		return shared.HeadersStatusContinue
 	}
@@ -103,7 +103,7 @@ func repeated(c *router.Call, r *router.Reply) answer.Step {
 
 // resume goes on with an answer that was held back for a question.
 func (f *filter) resume(next func() answer.Step) {
-	defer f.contain(func() {})
+	defer func() { f.contain(recover(), func() {}) }()
 	if f.over {
 		return
 	}
@@ -115,7 +115,7 @@ func (f *filter) resume(next func() answer.Step) {
 
 // OnResponseBody implements shared.HttpFilter.
 func (f *filter) OnResponseBody(body shared.BodyBuffer, end bool) (status shared.BodyStatus) {
-	defer f.contain(func() { status = shared.BodyStatusStopNoBuffer })
+	defer func() { f.contain(recover(), func() { status = shared.BodyStatusStopNoBuffer }) }()
 	if !f.watched {
 		return shared.BodyStatusContinue
 	}
@@ -133,7 +133,7 @@ func (f *filter) OnResponseBody(body shared.BodyBuffer, end bool) (status shared
 
 // OnResponseTrailers implements shared.HttpFilter.
 func (f *filter) OnResponseTrailers(shared.HeaderMap) (status shared.TrailersStatus) {
-	defer f.contain(func() { status = shared.TrailersStatusStop })
+	defer func() { f.contain(recover(), func() { status = shared.TrailersStatusStop }) }()
 	if !f.watched {
 		return shared.TrailersStatusContinue
 	}
@@ -149,7 +149,7 @@ func (f *filter) OnResponseTrailers(shared.HeaderMap) (status shared.TrailersSta
 
 // OnStreamComplete implements shared.HttpFilter.
 func (f *filter) OnStreamComplete() {
-	defer f.contain(func() {})
+	defer func() { f.contain(recover(), func() {}) }()
 	f.over = true
 	if f.cancel != nil {
 		f.cancel()

@@ -45,7 +45,7 @@ func (w *watched) headers(h *extprocv3.HttpHeaders) error {
 
 // take does what the answer asks for.
 func (w *watched) take(step answer.Step) error {
-	ctx := w.exchange.stream.Context()
+	ctx := w.stream.Context()
 	switch step.Verb {
 	case answer.Ask:
 		return w.take(w.answer.Told(w.p.opts.Forgotten(ctx, w.call)))

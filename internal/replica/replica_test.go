@@ -68,7 +68,7 @@ func snapshot(tools ...string) *catalog.Snapshot {
 
 func socket(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "hub-")
+	dir, err := os.MkdirTemp("", "hub-") //nolint:usetesting // the path of a socket must be short
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return filepath.Join(dir, "s")
