@@ -106,7 +106,7 @@ func StartGateway(t testing.TB, o Options) *Gateway {
 	if o.Mode == Standalone {
 		args := append([]string{"standalone", "--envoy", Program(t, EnvoyBin), "--port", port, "--router", "extproc"}, flags...)
 		if Module() {
-			args = append(args, "--router", "module", "--envoy-module", Program(t, moduleLib))
+			args = append(args, "--router", "module", "--envoy-module", ModuleLib(t))
 		}
 		g.command = Command{Path: bin, Args: append(args, o.EnvoyFlags...), Env: o.Env}
 	} else {
@@ -138,7 +138,7 @@ func (g *Gateway) beside(t testing.TB, o Options, flags []string, port string) {
 		feed := FreeAddress(t)
 		if Module() {
 			gateway = append(gateway, "--mcp-router-module-address", "unix:"+filepath.Join(shortFolder(t), "module.sock"))
-			env = xds.ModuleEnv(filepath.Dir(Program(t, moduleLib)))
+			env = xds.ModuleEnv(filepath.Dir(ModuleLib(t)))
 		}
 		gateway = slices.Concat(gateway, []string{"--xds-address", feed}, told)
 		envoy = []string{"envoy-bootstrap", "--xds-address", feed, "--envoy-admin-address", g.EnvoyAdmin}

@@ -49,7 +49,8 @@ func Main(m *testing.M) int {
 		}
 	}
 	if Module() {
-		if err := buildModule(dir); err != nil {
+		lib, err := buildModule(dir)
+		if err := errors.Join(err, os.Setenv(moduleLib, lib)); err != nil {
 			_, _ = fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -77,13 +78,26 @@ func build(bin, pkg string) error {
 }
 
 // buildModule builds the router module, without the race detector, which cannot live in Envoy's process.
-func buildModule(dir string) error {
+func buildModule(dir string) (string, error) {
 	lib := filepath.Join(dir, xds.ModuleFile)
 	cmd := exec.Command("go", "build", "-buildvcs=false", "-buildmode=c-shared", "-o", lib, "github.com/guicassolato/mcp-gateway/cmd/envoy-module") //nolint:noctx // it ends by itself
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("cannot build the router module: %w\n%s", err, out)
+		return "", fmt.Errorf("cannot build the router module: %w\n%s", err, out)
 	}
-	return os.Setenv(moduleLib, lib)
+	return lib, nil
+}
+
+// ModuleLib is the path of the router module.
+func ModuleLib(t testing.TB) string {
+	t.Helper()
+	if lib := os.Getenv(moduleLib); lib != "" {
+		return lib
+	}
+	lib, err := buildModule(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lib
 }
 
 func raced() bool {

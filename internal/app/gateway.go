@@ -294,7 +294,7 @@ func (g *gateway) start(ctx context.Context) error {
 	g.serve("the broker", func() error { return g.brokerServer.Serve(l.broker) })
 	g.serve("the admin interface", func() error { return g.adminServer.Serve(l.admin) })
 	if g.hub != nil {
-		g.serve("the hub of router modules", func() error { return g.hub.Serve(l.module) })
+		g.serve("the hub of router modules", func() error { return g.hub.Serve(l.module) }) //nolint:contextcheck // it ends by Close
 		context.AfterFunc(ctx, func() { _ = l.module.Close() })
 	}
 	if g.feed != nil {

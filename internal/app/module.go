@@ -39,7 +39,7 @@ func (g *gateway) assembleHub(routing router.Options, o extproc.Options) {
 		Sessions: g.sessions, Snapshot: g.publisher.Snapshot,
 		Forgotten: o.Forgotten, Unauthorized: o.Unauthorized, Token: o.Token,
 		Replay: func(ctx context.Context, c *router.Call) *router.Reply {
-			resp, err := o.Replay(ctx, c)
+			resp, err := o.Replay(ctx, c) //nolint:bodyclose // Repeated closes it
 			return answer.Repeated(c, resp, err)
 		},
 		Counter: g.metrics.Router(), Logger: g.logger,

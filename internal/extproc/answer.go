@@ -50,7 +50,7 @@ func (w *watched) take(step answer.Step) error {
 	case answer.Ask:
 		return w.take(w.answer.Told(w.p.opts.Forgotten(ctx, w.call)))
 	case answer.Replay:
-		resp, err := w.p.opts.Replay(ctx, w.call)
+		resp, err := w.p.opts.Replay(ctx, w.call) //nolint:bodyclose // Repeated closes it
 		return w.only(immediate(answer.Repeated(w.call, resp, err), w.decision.Metadata))
 	case answer.Reply:
 		return w.only(immediate(step.Reply, nil))

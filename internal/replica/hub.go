@@ -134,15 +134,19 @@ func (h *Hub) Serve(l net.Listener) error {
 	for {
 		conn, err := l.Accept()
 		if err != nil {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			if h.closed || errors.Is(err, net.ErrClosed) {
+			if h.isClosed() || errors.Is(err, net.ErrClosed) {
 				return nil
 			}
 			return err
 		}
 		h.serves.Go(func() { h.serve(ctx, conn) })
 	}
+}
+
+func (h *Hub) isClosed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.closed
 }
 
 // Close disconnects all mirrors. They keep what they have.
