@@ -16,6 +16,7 @@ func (f *filter) contain(fault any, then func()) {
 	if fault == nil {
 		return
 	}
+	f.faulty = true
 	f.mirror.Fault()
 	f.handle.Log(shared.LogLevelError, "contained a fault in the router: %v\n%s", fault, debug.Stack())
 	then()

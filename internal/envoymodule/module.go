@@ -87,11 +87,17 @@ type factory struct {
 	module *Module
 	socket string
 	mirror *replica.Mirror
+	pool   sync.Pool // of filters
 }
 
 // Create makes the filter of one request.
 func (f *factory) Create(handle shared.HttpFilterHandle) shared.HttpFilter {
-	return &filter{mirror: f.mirror, handle: handle}
+	x, ok := f.pool.Get().(*filter)
+	if !ok {
+		x = &filter{}
+	}
+	x.begin(f, handle)
+	return x
 }
 
 // OnDestroy ends the use of a configuration.

@@ -15,6 +15,7 @@ import (
 
 // filter is one request and its answer. All of it belongs to one worker.
 type filter struct {
+	factory  *factory
 	mirror   *replica.Mirror
 	handle   shared.HttpFilterHandle
 	state    *replica.State
@@ -34,6 +35,14 @@ type filter struct {
 	endCall func()
 	answer  *answer.Answer
 	watched bool // its chunks are looked at
+	faulty  bool // it may be in any state
+}
+
+// begin makes a filter new, but for the memory of its request and decision.
+func (f *filter) begin(by *factory, handle shared.HttpFilterHandle) {
+	f.req.Reset()
+	f.decision.Reset()
+	*f = filter{factory: by, mirror: by.mirror, handle: handle, req: f.req, decision: f.decision}
 }
 
 // OnRequestHeaders implements shared.HttpFilter.
@@ -71,7 +80,6 @@ func (f *filter) read(headers shared.HeaderMap) {
 		own = append(own, b.ToUnsafeBytes()...)
 		return unsafe.String(unsafe.SliceData(own[start:]), len(own)-start)
 	}
-	f.req.Reset()
 	for _, h := range all {
 		name, value := text(h[0]), text(h[1])
 		f.req.Add(name, value)

@@ -150,16 +150,30 @@ func (f *filter) OnResponseTrailers(shared.HeaderMap) (status shared.TrailersSta
 // OnStreamComplete implements shared.HttpFilter.
 func (f *filter) OnStreamComplete() {
 	defer func() { f.contain(recover(), func() {}) }()
-	f.over = true
-	if f.cancel != nil {
-		f.cancel()
-	}
-	if f.endCall != nil {
-		f.endCall()
-	}
-	f.cancel, f.endCall, f.answer, f.watched = nil, nil, nil, false
-	f.decision.Reset()
+	f.release()
 }
 
-// OnDestroy implements shared.HttpFilter.
-func (f *filter) OnDestroy() {}
+// release ends what goes on for a request outside of its callbacks.
+func (f *filter) release() {
+	f.over, f.watched = true, false
+	cancel, endCall := f.cancel, f.endCall
+	f.cancel, f.endCall = nil, nil
+	if cancel != nil {
+		cancel()
+	}
+	if endCall != nil {
+		endCall()
+	}
+}
+
+// OnDestroy implements shared.HttpFilter: Envoy calls nothing of it any more.
+func (f *filter) OnDestroy() {
+	defer func() { f.contain(recover(), func() {}) }()
+	f.release()
+	if f.faulty {
+		return
+	}
+	by := f.factory
+	f.begin(by, nil) // bodies and sessions must not live on in the pool
+	by.pool.Put(f)
+}
