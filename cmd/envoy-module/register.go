@@ -32,5 +32,14 @@ func init() { //nolint:gochecknoinits // see above
 	if _, set := os.LookupEnv("GOMAXPROCS"); !set {
 		runtime.GOMAXPROCS(runtime.NumCPU() + spareProcs)
 	}
-	sdk.RegisterHttpFilterConfigFactories(map[string]shared.HttpFilterConfigFactory{wire.ModuleFilter: envoymodule.New(version)})
+	sdk.RegisterHttpFilterConfigFactories(map[string]shared.HttpFilterConfigFactory{wire.ModuleFilter: punctual{envoymodule.New(version)}})
+}
+
+// punctual is called by the thread that loads the library.
+type punctual struct{ shared.HttpFilterConfigFactory }
+
+// Create implements shared.HttpFilterConfigFactory.
+func (p punctual) Create(handle shared.HttpFilterConfigHandle, config []byte) (shared.HttpFilterFactory, error) {
+	restoreSlack()
+	return p.HttpFilterConfigFactory.Create(handle, config)
 }
