@@ -194,7 +194,7 @@ func (c *client) close() {
 // a text that fills it up.
 func callBody(tool string, size int) []byte {
 	body := fmt.Appendf(nil, `%s%d,"method":"tools/call","params":{"name":%q,"arguments":{"location":{"city":"Sao Paulo","country":"BR","latitude":-23.5505,"longitude":-46.6333},`+
-		`"days":5,"units":"metric","hourly":false,"fields":["temperature","humidity","wind_speed"],"account":9007199254740993,"thresholds":[1.10,1e400,2.5E+3],"history":[`, callBegin, firstID, tool)
+		`"days":5,"units":"metric","hourly":false,"fields":["temperature","humidity","wind_speed"],"account":9007199254740993,"thresholds":[1.10,1e+40,2.5E+3],"history":[`, callBegin, firstID, tool)
 	const day, end = `{"date":"2026-07-01","temperature":17.25,"rain_mm":0}`, `}}}`
 	body = append(body, day...)
 	// Half of what is left goes into many small values, the rest into one text.

@@ -33,9 +33,7 @@ static_resources:
               domains: ["*"]
               routes: [{match: {prefix: "/"}, route: {cluster: upstream}}]
           http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-  clusters:
+%s  clusters:
   - name: upstream
     type: STATIC
     load_assignment:
@@ -43,6 +41,24 @@ static_resources:
       endpoints:
       - lb_endpoints:
         - endpoint: {address: {socket_address: {address: %s, port_value: %s}}}
+`
+
+// onlyRouter carries.
+const onlyRouter = `          - name: envoy.filters.http.router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+`
+
+// nativeRouter are Envoy's own filters for MCP, which aggregate two servers: the same upstream without sessions and with them.
+const nativeRouter = `          - name: envoy.filters.http.mcp
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.mcp.v3.Mcp
+              traffic_mode: REJECT_NO_MCP
+          - name: envoy.filters.http.mcp_router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.mcp_router.v3.McpRouter
+              servers:
+              - {name: sessionless, mcp_cluster: {cluster: upstream, path: ` + pathSessionless + `}}
+              - {name: sessionful, mcp_cluster: {cluster: upstream, path: ` + pathSessionful + `}}
 `
 
 // startEnvoy starts an Envoy with one worker. Its admin address will be found in the file whose path is returned.
@@ -64,6 +80,16 @@ func (s *stage) startEnvoy(ctx context.Context, name string, config []byte, env 
 
 // plain is a plain Envoy before the upstream. Those with different names are different processes.
 func (s *stage) plain(ctx context.Context, name string) (target, error) {
+	return s.withFilters(ctx, name, onlyRouter, target{url: pathSessionless, tool: toolName})
+}
+
+// native is an Envoy with its own filters for MCP.
+func (s *stage) native(ctx context.Context) (target, error) {
+	return s.withFilters(ctx, "native", nativeRouter, target{url: "/mcp", tool: "sessionless__" + toolName})
+}
+
+// withFilters is an Envoy before the upstream with these filters. Of the target, the path and the tool are given.
+func (s *stage) withFilters(ctx context.Context, name, filters string, t target) (target, error) {
 	if t, ok := s.envoys[name]; ok {
 		return t, nil
 	}
@@ -75,7 +101,7 @@ func (s *stage) plain(ctx context.Context, name string) (target, error) {
 	if err != nil {
 		return target{}, err
 	}
-	p, adminFile, err := s.startEnvoy(ctx, "plain-"+name, fmt.Appendf(nil, plainEnvoy, host, port))
+	p, adminFile, err := s.startEnvoy(ctx, "plain-"+name, fmt.Appendf(nil, plainEnvoy, filters, host, port))
 	if err != nil {
 		return target{}, err
 	}
@@ -86,7 +112,7 @@ func (s *stage) plain(ctx context.Context, name string) (target, error) {
 	}); err != nil {
 		return target{}, err
 	}
-	t := target{url: "http://" + address + pathSessionless, tool: toolName, parts: map[part]*process{partEnvoy: p, partUpstream: up}}
+	t.url, t.parts = "http://"+address+t.url, map[part]*process{partEnvoy: p, partUpstream: up}
 	s.envoys[name] = t
 	return t, t.probe(ctx, p)
 }

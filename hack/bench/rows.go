@@ -27,6 +27,9 @@ func rows() []row {
 		{noiseRow, "an identical second one: how far it is from the first is the noise", func(ctx context.Context, s *stage) (target, error) {
 			return s.plain(ctx, "b")
 		}},
+		{"Envoy's mcp_router", "Envoy's own filters for MCP, work in progress there, which aggregate two servers; the answer is not one of a session", func(ctx context.Context, s *stage) (target, error) {
+			return s.native(ctx)
+		}},
 		{"gateway, ext_proc", "ext_proc over a Unix socket; the server keeps no sessions", func(ctx context.Context, s *stage) (target, error) {
 			return s.behindGateway(ctx, openGateway, "sessionless")
 		}},
