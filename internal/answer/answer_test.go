@@ -39,7 +39,7 @@ func TestRepeated(t *testing.T) {
 		"a refusal":    {nil, &jsonrpc.Error{Code: 403, Status: http.StatusForbidden, Message: "no"}, http.StatusForbidden, `"code":403`},
 		"no session":   {nil, errors.New("down"), http.StatusBadGateway, `"id":9007199254740993,"error":{"code":-32603,"message":"server \"weather\" has forgotten its session, and no new one could be opened: down"`},
 		"broken off":   {response(failing{}), nil, http.StatusBadGateway, "broke off the answer to the repeated call: cut"}, //nolint:bodyclose // Repeated closes it
-		"far too long": {response(io.LimitReader(zeros{}, 17<<20)), nil, http.StatusBadGateway, "call again"}, //nolint:bodyclose // Repeated closes it
+		"far too long": {response(io.LimitReader(zeros{}, 17<<20)), nil, http.StatusBadGateway, "call again"},               //nolint:bodyclose // Repeated closes it
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := answer.Repeated(call(), tc.resp, tc.err)
