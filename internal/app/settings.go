@@ -153,6 +153,9 @@ func (s *settings) checkModule() error {
 	if _, ok := socketPath(s.moduleAddress); !ok {
 		return fmt.Errorf("--%s %q: want unix:/path, since the keys of sessions go over it", flagModule, s.moduleAddress)
 	}
+	if s.xdsAddress == "" {
+		return fmt.Errorf("--%s needs --%s: an Envoy that nobody feeds asks by ext_proc", flagModule, flagXDS)
+	}
 	return checkAddress(flagModule, s.moduleAddress)
 }
 
