@@ -6,17 +6,15 @@
 main() {
   local folder=${1:-bin} library
   library=$folder/libmcp_gateway.so
-  [[ $(go env CGO_ENABLED) == 1 ]] || rm -f "$library"
   [[ $(go env CGO_ENABLED) == 1 ]] || die "the router module needs cgo and a C compiler (on Debian: apt-get install gcc libc6-dev)"
   mkdir -p "$folder"
-  # Under another name first: an Envoy that runs keeps the library that it has loaded.
-  go build -trimpath -buildvcs=false -buildmode=c-shared -ldflags "-X main.version=${VERSION:-dev}" -o "$library.$$" \
+  # Go removes the old library before it writes a new one, so that an Envoy that runs keeps what it has loaded.
+  go build -trimpath -buildvcs=false -buildmode=c-shared -ldflags "-X main.version=${VERSION:-dev}" -o "$library" \
     ./cmd/envoy-module >&2 || {
     rm -f "$library" # it is not of this build
     die "the router module cannot be built"
   }
-  rm -f "$folder/libmcp_gateway.h" "$library.h"
-  mv -f "$library.$$" "$library"
+  rm -f "$folder/libmcp_gateway.h"
   abspath "$library"
 }
 
