@@ -32,10 +32,12 @@ func TestRouterInsideOfEnvoy(t *testing.T) {
 func TestRouterBesideEnvoy(t *testing.T) {
 	broken := filepath.Join(t.TempDir(), "libmcp_gateway.so")
 	require.NoError(t, os.WriteFile(broken, []byte("not a library"), 0o600))
+	other := testbed.BuildModule(t, "another-version")
 	for why, flags := range map[string][]string{
-		"router: ext_proc, since the module does not fit: there is no router module at": {"--envoy-module", "/nowhere/libmcp_gateway.so"},
-		"does not load the router module":                                               {"--envoy-module", broken},
-		"router: ext_proc, as --router says":                                            {"--router", "extproc", "--envoy-module", broken},
+		"router: ext_proc, since the module does not fit: there is no router module at":                    {"--envoy-module", "/nowhere/libmcp_gateway.so"},
+		"does not load the router module":                                                                  {"--envoy-module", broken},
+		`the router module is of version "another-version", and the gateway of "dev": build them together`: {"--envoy-module", other},
+		"router: ext_proc, as --router says":                                                               {"--router", "extproc", "--envoy-module", broken},
 	} {
 		g := start(t, append(withExamples(t), flags...)...)
 		assert.Contains(t, g.Output(), why)

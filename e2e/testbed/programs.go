@@ -49,7 +49,7 @@ func Main(m *testing.M) int {
 		}
 	}
 	if Module() {
-		lib, err := buildModule(dir)
+		lib, err := buildModule(dir, "dev")
 		if err := errors.Join(err, os.Setenv(moduleLib, lib)); err != nil {
 			_, _ = fmt.Fprintln(os.Stderr, err)
 			return 1
@@ -78,9 +78,9 @@ func build(bin, pkg string) error {
 }
 
 // buildModule builds the router module, without the race detector, which cannot live in Envoy's process.
-func buildModule(dir string) (string, error) {
+func buildModule(dir, version string) (string, error) {
 	lib := filepath.Join(dir, xds.ModuleFile)
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-buildmode=c-shared", "-o", lib, "github.com/guicassolato/mcp-gateway/cmd/envoy-module") //nolint:noctx // it ends by itself
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-buildmode=c-shared", "-ldflags", "-X main.version="+version, "-o", lib, "github.com/guicassolato/mcp-gateway/cmd/envoy-module") //nolint:noctx // it ends by itself
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot build the router module: %w\n%s", err, out)
 	}
@@ -93,7 +93,13 @@ func ModuleLib(t testing.TB) string {
 	if lib := os.Getenv(moduleLib); lib != "" {
 		return lib
 	}
-	lib, err := buildModule(t.TempDir())
+	return BuildModule(t, "dev")
+}
+
+// BuildModule builds the router module of a version.
+func BuildModule(t testing.TB, version string) string {
+	t.Helper()
+	lib, err := buildModule(t.TempDir(), version)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,6 +75,7 @@ func (s *standaloneSettings) modulePath() (string, error) {
 
 // tryModule has the very Envoy load the very module.
 func (a *standalone) tryModule(ctx context.Context, bin, path string) error {
+	a.settings.version = a.version
 	options, err := a.settings.envoyOptions()
 	if err != nil {
 		return err
@@ -89,7 +90,7 @@ func (a *standalone) tryModule(ctx context.Context, bin, path string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, bin, "--mode", "validate", "-c", config, "-l", "error")
+	cmd := exec.CommandContext(ctx, bin, "--mode", "validate", "-c", config, "-l", "warn")
 	cmd.Env = append(plainEnvironment(os.LookupEnv), xds.ModuleEnv(filepath.Dir(path))...)
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
@@ -97,13 +98,25 @@ func (a *standalone) tryModule(ctx context.Context, bin, path string) error {
 		return errors.Join(ctx.Err(), errors.New("trying the router module took too long"))
 	}
 	if err != nil {
-		return fmt.Errorf("%s does not load the router module %q (%w): %s", bin, path, err, lastWords(string(out)))
+		return fmt.Errorf("%s does not load the router module %q (%w): %s", bin, path, err, reason(string(out)))
 	}
 	return nil
 }
 
-// lastWords is the last line that says something.
-func lastWords(out string) string {
-	lines := strings.Split(strings.TrimSpace(out), "\n")
-	return lines[len(lines)-1]
+// reason is what the module said itself, else the last line of Envoy's, without what is before the reason in it.
+func reason(out string) string {
+	last := ""
+	for line := range strings.Lines(out) {
+		if _, own, ok := strings.Cut(line, "Failed to load configuration: "); ok {
+			return strings.TrimSpace(own)
+		}
+		if words := strings.TrimSpace(line); words != "" {
+			last = words
+		}
+	}
+	if _, words, ok := strings.Cut(last, "error initializing configuration "); ok {
+		_, words, _ = strings.Cut(words, "': ")
+		return words
+	}
+	return last
 }

@@ -71,6 +71,7 @@ type gateway struct {
 
 // newGateway puts the parts together. It reads the configuration, and neither listens nor connects.
 func newGateway(version string, s *settings, logger *slog.Logger) (*gateway, error) {
+	s.version = version
 	g := &gateway{version: version, settings: s, logger: logger, failed: make(chan error, 4), stop: func() {}}
 	cfg, err := g.firstConfig()
 	if err != nil {

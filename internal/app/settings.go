@@ -33,6 +33,7 @@ type settings struct {
 	adminAddress       string
 	xdsAddress         string
 	moduleAddress      string
+	version            string // of the program
 	controlPlane       string
 	publicURL          string
 	publicGiven        bool
@@ -220,7 +221,7 @@ func (s *settings) key(lookup func(string) (string, bool)) (key session.Key, gen
 func (s *settings) envoyOptions() (xds.Options, error) {
 	o := xds.Options{
 		Listen: s.envoy.listen, Router: s.envoy.router, Broker: s.envoy.broker, XDS: s.envoy.xds, Admin: s.envoy.admin, NodeID: s.envoy.nodeID,
-		Module: s.moduleAddress, AllowedOrigins: s.allowedOrigins, UseRemoteAddress: true, AccessLog: s.envoy.accessLog, SystemCA: s.envoy.systemCA,
+		Module: s.moduleAddress, ModuleVersion: s.version, AllowedOrigins: s.allowedOrigins, UseRemoteAddress: true, AccessLog: s.envoy.accessLog, SystemCA: s.envoy.systemCA,
 	}
 	if o.Router == "" {
 		o.Router = reachable(s.routerAddress)

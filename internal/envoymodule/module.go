@@ -18,6 +18,8 @@ import (
 type Config struct {
 	// Socket is the path of the hub's Unix socket.
 	Socket string `json:"socket"`
+	// Version is the one that the module must be of; empty means any.
+	Version string `json:"version"`
 }
 
 // Module makes filters. There is one in a process.
@@ -46,6 +48,9 @@ func (m *Module) Create(handle shared.HttpFilterConfigHandle, config []byte) (sh
 	}
 	if c.Socket == "" {
 		return nil, fmt.Errorf("the router module's configuration names no socket: %.100q", config)
+	}
+	if c.Version != "" && c.Version != m.version {
+		return nil, fmt.Errorf("the router module is of version %q, and the gateway of %q: build them together", m.version, c.Version)
 	}
 	return &factory{module: m, socket: c.Socket, mirror: m.use(c.Socket, handle)}, nil
 }

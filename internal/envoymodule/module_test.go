@@ -266,7 +266,7 @@ func TestFaults(t *testing.T) {
 
 func TestConfiguration(t *testing.T) {
 	m := New("1")
-	for _, bad := range []string{"", "{", "{}", `{"socket":1}`} {
+	for _, bad := range []string{"", "{", "{}", `{"socket":1}`, `{"socket":"/nowhere","version":"2"}`} {
 		_, err := m.Create(&configHandle{t: t}, []byte(bad))
 		require.Error(t, err, bad)
 	}
@@ -274,7 +274,7 @@ func TestConfiguration(t *testing.T) {
 	require.Error(t, err)
 	one, err := m.Create(&configHandle{t: t}, []byte(`{"socket":"/nowhere"}`))
 	require.NoError(t, err)
-	two, err := m.Create(&configHandle{t: t}, []byte(`{"socket":"/nowhere"}`))
+	two, err := m.Create(&configHandle{t: t}, []byte(`{"socket":"/nowhere","version":"1"}`))
 	require.NoError(t, err)
 	assert.Same(t, one.(*factory).mirror, two.(*factory).mirror, "a new listener goes on with what is known")
 	one.OnDestroy()

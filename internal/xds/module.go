@@ -23,6 +23,12 @@ func ModuleEnv(folder string) []string {
 	return []string{"ENVOY_DYNAMIC_MODULES_SEARCH_PATH=" + folder, "GODEBUG=cgocheck=0"}
 }
 
+// moduleConfig is what the module reads.
+type moduleConfig struct {
+	Socket  string `json:"socket"`
+	Version string `json:"version,omitempty"`
+}
+
 // inside tells whether the router is inside of Envoy.
 func (b *builder) inside() bool { return b.at.module != (address{}) }
 
@@ -31,7 +37,7 @@ func (b *builder) routerFilter() proto.Message {
 	if !b.inside() {
 		return processor(wire.RouterCluster)
 	}
-	config, err := json.Marshal(map[string]string{"socket": b.at.module.pipe})
+	config, err := json.Marshal(moduleConfig{Socket: b.at.module.pipe, Version: b.options.ModuleVersion})
 	if err != nil {
 		b.errs = append(b.errs, err)
 	}

@@ -27,6 +27,8 @@ type Options struct {
 	XDS    string
 	// Module is the Unix socket where the router module inside of Envoy finds what it needs. With it, Envoy has that in the place of ext_proc.
 	Module string
+	// ModuleVersion is the version that the router module must be of; empty means any.
+	ModuleVersion string
 	// Admin is where Envoy's admin interface listens: a Unix socket or a loopback address. Empty means that there is none.
 	Admin string
 	// NodeID is the name by which Envoy introduces itself to the configuration server. Empty means [DefaultNodeID].
