@@ -4,6 +4,8 @@
 GATEWAY_LOCAL_PORT_HTTP_MCP ?= 8888
 # A configuration file for `make run`; without one it starts two example servers.
 CONFIG ?=
+# How Envoy asks the router: module, extproc, or auto for the first of these that fits.
+ROUTER ?= auto
 # The port of Keycloak and the policy file in `make oauth-example-setup`.
 KEYCLOAK_PORT ?= 8889
 POLICIES ?= config/oauth/policies.yaml
@@ -62,10 +64,15 @@ build: ## Build bin/mcp-broker-router and bin/example-server
 	$(GO_BUILD) -ldflags '-X main.version=$(VERSION)' -o bin/mcp-broker-router ./cmd/mcp-broker-router
 	$(GO_BUILD) -o bin/example-server ./examples/servers
 
+.PHONY: module
+module: ## Build bin/libmcp_gateway.so, the router inside of Envoy; needs a C compiler
+	@VERSION='$(VERSION)' hack/envoy-module.sh
+
 .PHONY: run
-run: build ## Run the gateway with Envoy on 127.0.0.1: [CONFIG=file.yaml] [GATEWAY_LOCAL_PORT_HTTP_MCP=8888]
+run: build ## Run the gateway with Envoy on 127.0.0.1: [CONFIG=file.yaml] [ROUTER=module|extproc] [GATEWAY_LOCAL_PORT_HTTP_MCP=8888]
 	@$(GO_BUILD) -o bin/foreground ./hack/foreground
-	@envoy="$$(hack/envoy.sh)" && exec bin/foreground bin/mcp-broker-router standalone --envoy "$$envoy" \
+	@[ '$(ROUTER)' = extproc ] || VERSION='$(VERSION)' hack/envoy-module.sh >/dev/null || true
+	@envoy="$$(hack/envoy.sh)" && exec bin/foreground bin/mcp-broker-router standalone --envoy "$$envoy" --router '$(ROUTER)' \
 	  --port '$(GATEWAY_LOCAL_PORT_HTTP_MCP)' $(if $(CONFIG),--mcp-gateway-config '$(CONFIG)',--example-servers bin/example-server)
 
 .PHONY: run-controller
@@ -187,7 +194,7 @@ cluster-helm: ## Run helm for that cluster: ARGS='list -A' [CLUSTER_NAME=mcp-gat
 	@hack/cluster.sh --name '$(CLUSTER_NAME)' helm $(ARGS)
 
 .PHONY: bench
-bench: build ## Measure the gateway against a direct call and a plain Envoy: [BENCH_FLAGS=...]
+bench: build module ## Measure the gateway against a direct call and a plain Envoy: [BENCH_FLAGS=...]
 	@envoy="$$(hack/envoy.sh)" && ENVOY_BIN="$$envoy" go run ./hack/bench $(BENCH_FLAGS)
 
 .PHONY: bench-go

@@ -35,9 +35,13 @@ end_to_end() {
   xargs go test -race -count=1 -p 1 -timeout 40m ${flags[@]+"${flags[@]}"} <<<"$packages"
 }
 
+# The same tests once more, with the router inside of Envoy.
+inside_envoy() { MCP_GATEWAY_TEST_ROUTER=module go test -count=1 -timeout 20m ${flags[@]+"${flags[@]}"} ./e2e/dataplane ./e2e/conformance; }
+
 part "C compiler" need_c_compiler
 part "Envoy, Node.js and MCP servers" load_env
 part "go vet" go vet ./...
 part "unit tests" unit
 part "end-to-end tests with real Envoy, conformance included" end_to_end
+part "data plane and conformance with the router inside of Envoy" inside_envoy
 log "all tests passed in $SECONDS s"

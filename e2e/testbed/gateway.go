@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/xds"
 )
 
 // Mode is how the gateway and Envoy are put together.
@@ -103,7 +104,10 @@ func StartGateway(t testing.TB, o Options) *Gateway {
 	}
 	bin := Program(t, GatewayBin)
 	if o.Mode == Standalone {
-		args := append([]string{"standalone", "--envoy", Program(t, EnvoyBin), "--port", port}, flags...)
+		args := append([]string{"standalone", "--envoy", Program(t, EnvoyBin), "--port", port, "--router", "extproc"}, flags...)
+		if Module() {
+			args = append(args, "--router", "module", "--envoy-module", ModuleLib(t))
+		}
 		g.command = Command{Path: bin, Args: append(args, o.EnvoyFlags...), Env: o.Env}
 	} else {
 		g.beside(t, o, flags, port)
@@ -129,8 +133,13 @@ func (g *Gateway) beside(t testing.TB, o Options, flags []string, port string) {
 	told := append([]string{"--envoy-listen-address", "127.0.0.1:" + port}, o.EnvoyFlags...)
 	gateway := slices.Concat(flags, addresses, []string{"--public-url", g.Base})
 	var envoy []string
+	var env []string
 	if g.Mode == Fed {
 		feed := FreeAddress(t)
+		if Module() {
+			gateway = append(gateway, "--mcp-router-module-address", "unix:"+filepath.Join(shortFolder(t), "module.sock"))
+			env = xds.ModuleEnv(filepath.Dir(ModuleLib(t)))
+		}
 		gateway = slices.Concat(gateway, []string{"--xds-address", feed}, told)
 		envoy = []string{"envoy-bootstrap", "--xds-address", feed, "--envoy-admin-address", g.EnvoyAdmin}
 	} else {
@@ -156,9 +165,20 @@ func (g *Gateway) beside(t testing.TB, o Options, flags []string, port string) {
 		t.Fatal(err)
 	}
 	g.envoyCommand = Command{
-		Path: Program(t, EnvoyBin), Env: o.Env,
+		Path: Program(t, EnvoyBin), Env: append(env, o.Env...),
 		Args: []string{"--disable-hot-restart", "--concurrency", "2", "-l", "warn", "--file-flush-interval-msec", "50", "-c", path},
 	}
+}
+
+// shortFolder is a temporary one whose path leaves room for the name of a socket.
+func shortFolder(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mcp-") //nolint:usetesting // the path of a socket must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 // StartProcess starts the gateway's own process, for the first time or again.
@@ -196,7 +216,7 @@ func (g *Gateway) AwaitReady(t testing.TB) {
 func (g *Gateway) check(t testing.TB) {
 	t.Helper()
 	for _, alarm := range []string{"DATA RACE", "panic:", "contained a fault"} {
-		if strings.Contains(g.Process.Output(), alarm) {
+		if strings.Contains(g.Process.Output(), alarm) || g.Envoy != nil && strings.Contains(g.Envoy.Output(), alarm) {
 			t.Errorf("the gateway's log has %q:\n%s", alarm, g.Process.Output())
 			return
 		}

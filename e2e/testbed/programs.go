@@ -10,6 +10,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"testing"
+
+	"github.com/guicassolato/mcp-gateway/internal/xds"
 )
 
 // The variables by which tests find programs. Main sets the first two, hack/test-env.sh prints the others.
@@ -21,7 +23,15 @@ const (
 	ServerEverythingBin = "SERVER_EVERYTHING_BIN"
 	GoSDKServerBin      = "GO_SDK_SERVER_BIN"
 	MCPGoServerBin      = "MCP_GO_SERVER_BIN"
+	// moduleLib is set by Main as well, where tests run with the router inside of Envoy.
+	moduleLib = "MCP_GATEWAY_TEST_MODULE"
 )
+
+// RouterVariable says how Envoy asks the router in tests: "module" or, by default, "extproc". Both must show the same to clients and servers.
+const RouterVariable = "MCP_GATEWAY_TEST_ROUTER"
+
+// Module tells whether tests run with the router inside of Envoy.
+func Module() bool { return os.Getenv(RouterVariable) == "module" }
 
 // Main builds the gateway and the example server once and runs a package's tests with them. The result is the exit code.
 func Main(m *testing.M) int {
@@ -34,6 +44,13 @@ func Main(m *testing.M) int {
 	for variable, pkg := range map[string]string{GatewayBin: "cmd/mcp-broker-router", ExampleBin: "examples/servers"} {
 		bin := filepath.Join(dir, filepath.Base(pkg))
 		if err := errors.Join(build(bin, pkg), os.Setenv(variable, bin)); err != nil {
+			_, _ = fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	if Module() {
+		lib, err := buildModule(dir, "dev")
+		if err := errors.Join(err, os.Setenv(moduleLib, lib)); err != nil {
 			_, _ = fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -58,6 +75,35 @@ func build(bin, pkg string) error {
 		return fmt.Errorf("cannot build %q: %w\n%s", pkg, err, out)
 	}
 	return nil
+}
+
+// buildModule builds the router module, without the race detector, which cannot live in Envoy's process.
+func buildModule(dir, version string) (string, error) {
+	lib := filepath.Join(dir, xds.ModuleFile)
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-buildmode=c-shared", "-ldflags", "-X main.version="+version, "-o", lib, "github.com/guicassolato/mcp-gateway/cmd/envoy-module") //nolint:noctx // it ends by itself
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot build the router module: %w\n%s", err, out)
+	}
+	return lib, nil
+}
+
+// ModuleLib is the path of the router module.
+func ModuleLib(t testing.TB) string {
+	t.Helper()
+	if lib := os.Getenv(moduleLib); lib != "" {
+		return lib
+	}
+	return BuildModule(t, "dev")
+}
+
+// BuildModule builds the router module of a version.
+func BuildModule(t testing.TB, version string) string {
+	t.Helper()
+	lib, err := buildModule(t.TempDir(), version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lib
 }
 
 func raced() bool {

@@ -23,10 +23,12 @@ type client struct {
 	authorization string
 	// request is a whole call, id the part of it that changes from call to call.
 	request, id []byte
-	base, made  uint64
-	latencies   []uint32 // nanoseconds
-	errors      int
-	first       error
+	// every is the time from one call to the next where they are due at given times, phase when the first one is.
+	every, phase time.Duration
+	base, made   uint64
+	latencies    []uint32 // nanoseconds
+	errors       int
+	first        error
 }
 
 const (
@@ -60,6 +62,10 @@ func (c *client) open(ctx context.Context, j job, number int) error {
 		return err
 	}
 	c.base = firstID + uint64(number)*idsPerClient
+	if j.Rate > 0 {
+		c.every = time.Duration(j.Connections) * time.Second / time.Duration(j.Rate)
+		c.phase = time.Duration(number) * time.Second / time.Duration(j.Rate)
+	}
 	c.prepare(callBody(j.Tool, j.Body))
 	if err := c.call(); err != nil {
 		return fmt.Errorf("first call: %w", err)
@@ -152,10 +158,14 @@ func checkAnswer(m *message, id []byte) error {
 	return nil
 }
 
-// calls makes one call after the other until the end, and keeps the latencies of those that were answered in the measured time.
+// calls makes one call after the other until the end, or each when it is due, and keeps the latencies of those that were answered in the measured
+// time. That of a call that was due counts from then on: what waits for the one before has waited too.
 func (c *client) calls(start, end time.Time) {
 	_ = c.conn.SetDeadline(end.Add(patience)) // as in open
-	for sent := time.Now(); sent.Before(end); {
+	for sent := time.Now().Add(c.phase); sent.Before(end); {
+		if c.every > 0 {
+			time.Sleep(time.Until(sent))
+		}
 		err := c.call()
 		done := time.Now()
 		switch {
@@ -167,7 +177,9 @@ func (c *client) calls(start, end time.Time) {
 		case !done.Before(start) && !done.After(end):
 			c.latencies = append(c.latencies, uint32(min(done.Sub(sent), math.MaxUint32)))
 		}
-		sent = done
+		if sent = sent.Add(c.every); c.every == 0 {
+			sent = done
+		}
 	}
 }
 
@@ -194,7 +206,7 @@ func (c *client) close() {
 // a text that fills it up.
 func callBody(tool string, size int) []byte {
 	body := fmt.Appendf(nil, `%s%d,"method":"tools/call","params":{"name":%q,"arguments":{"location":{"city":"Sao Paulo","country":"BR","latitude":-23.5505,"longitude":-46.6333},`+
-		`"days":5,"units":"metric","hourly":false,"fields":["temperature","humidity","wind_speed"],"account":9007199254740993,"thresholds":[1.10,1e400,2.5E+3],"history":[`, callBegin, firstID, tool)
+		`"days":5,"units":"metric","hourly":false,"fields":["temperature","humidity","wind_speed"],"account":9007199254740993,"thresholds":[1.10,1e+40,2.5E+3],"history":[`, callBegin, firstID, tool)
 	const day, end = `{"date":"2026-07-01","temperature":17.25,"rain_mm":0}`, `}}}`
 	body = append(body, day...)
 	// Half of what is left goes into many small values, the rest into one text.

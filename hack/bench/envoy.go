@@ -33,9 +33,7 @@ static_resources:
               domains: ["*"]
               routes: [{match: {prefix: "/"}, route: {cluster: upstream}}]
           http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-  clusters:
+%s  clusters:
   - name: upstream
     type: STATIC
     load_assignment:
@@ -45,8 +43,26 @@ static_resources:
         - endpoint: {address: {socket_address: {address: %s, port_value: %s}}}
 `
 
+// onlyRouter carries.
+const onlyRouter = `          - name: envoy.filters.http.router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+`
+
+// nativeRouter are Envoy's own filters for MCP, which aggregate two servers: the same upstream without sessions and with them.
+const nativeRouter = `          - name: envoy.filters.http.mcp
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.mcp.v3.Mcp
+              traffic_mode: REJECT_NO_MCP
+          - name: envoy.filters.http.mcp_router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.mcp_router.v3.McpRouter
+              servers:
+              - {name: sessionless, mcp_cluster: {cluster: upstream, path: ` + pathSessionless + `}}
+              - {name: sessionful, mcp_cluster: {cluster: upstream, path: ` + pathSessionful + `}}
+`
+
 // startEnvoy starts an Envoy with one worker. Its admin address will be found in the file whose path is returned.
-func (s *stage) startEnvoy(ctx context.Context, name string, config []byte) (p *process, adminFile string, err error) {
+func (s *stage) startEnvoy(ctx context.Context, name string, config []byte, env ...string) (p *process, adminFile string, err error) {
 	if s.envoyBin == "" {
 		return nil, "", errors.New("no Envoy was named: set -envoy or ENVOY_BIN to the path that hack/envoy.sh prints")
 	}
@@ -55,13 +71,25 @@ func (s *stage) startEnvoy(ctx context.Context, name string, config []byte) (p *
 		return nil, "", err
 	}
 	adminFile = filepath.Join(s.folder, name+".admin")
-	p, err = s.start("Envoy "+name, s.command(ctx, partEnvoy, s.envoyBin, "--config-path", file, "--concurrency", "1",
-		"--disable-hot-restart", "--log-level", "warn", "--admin-address-path", adminFile))
+	cmd := s.command(ctx, partEnvoy, s.envoyBin, "--config-path", file, "--concurrency", "1",
+		"--disable-hot-restart", "--log-level", "warn", "--admin-address-path", adminFile)
+	cmd.Env = append(os.Environ(), env...)
+	p, err = s.start("Envoy "+name, cmd)
 	return p, adminFile, err
 }
 
 // plain is a plain Envoy before the upstream. Those with different names are different processes.
 func (s *stage) plain(ctx context.Context, name string) (target, error) {
+	return s.withFilters(ctx, name, onlyRouter, target{url: pathSessionless, tool: toolName})
+}
+
+// native is an Envoy with its own filters for MCP.
+func (s *stage) native(ctx context.Context) (target, error) {
+	return s.withFilters(ctx, "native", nativeRouter, target{url: "/mcp", tool: "sessionless__" + toolName})
+}
+
+// withFilters is an Envoy before the upstream with these filters. Of the target, the path and the tool are given.
+func (s *stage) withFilters(ctx context.Context, name, filters string, t target) (target, error) {
 	if t, ok := s.envoys[name]; ok {
 		return t, nil
 	}
@@ -73,7 +101,7 @@ func (s *stage) plain(ctx context.Context, name string) (target, error) {
 	if err != nil {
 		return target{}, err
 	}
-	p, adminFile, err := s.startEnvoy(ctx, "plain-"+name, fmt.Appendf(nil, plainEnvoy, host, port))
+	p, adminFile, err := s.startEnvoy(ctx, "plain-"+name, fmt.Appendf(nil, plainEnvoy, filters, host, port))
 	if err != nil {
 		return target{}, err
 	}
@@ -84,7 +112,7 @@ func (s *stage) plain(ctx context.Context, name string) (target, error) {
 	}); err != nil {
 		return target{}, err
 	}
-	t := target{url: "http://" + address + pathSessionless, tool: toolName, parts: map[part]*process{partEnvoy: p, partUpstream: up}}
+	t.url, t.parts = "http://"+address+t.url, map[part]*process{partEnvoy: p, partUpstream: up}
 	s.envoys[name] = t
 	return t, t.probe(ctx, p)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 )
@@ -22,7 +23,13 @@ type gateway struct {
 const (
 	openGateway    = "gateway"
 	guardedGateway = "guarded" // with policies
+	openModule     = "module"  // with the router inside of Envoy
+	guardedModule  = "guarded-module"
 )
+
+func guarded(name string) bool { return name == guardedGateway || name == guardedModule }
+
+func inside(name string) bool { return name == openModule || name == guardedModule }
 
 const gatewayConfig = `servers:
   - {name: sessionless, url: %[1]s` + pathSessionless + `, toolPrefix: sessionless_}
@@ -53,7 +60,15 @@ func (s *stage) gateway(ctx context.Context, name string) (*gateway, error) {
 		"--mcp-router-address", socket("router"), "--mcp-broker-public-address", socket("broker"), "--admin-address", socket("admin"),
 		"--xds-address", socket("xds"), "--envoy-listen-address", listen, "--public-url", "http://" + listen,
 	}
-	if name == guardedGateway {
+	var env []string
+	if inside(name) {
+		if _, err := os.Stat(s.moduleLib); err != nil {
+			return nil, fmt.Errorf("there is no router module: %w; hack/envoy-module.sh builds it", err)
+		}
+		args = append(args, "--mcp-router-module-address", socket("module"))
+		env = []string{"ENVOY_DYNAMIC_MODULES_SEARCH_PATH=" + filepath.Dir(s.moduleLib), "GODEBUG=cgocheck=0"}
+	}
+	if guarded(name) {
 		var policies string
 		if policies, g.authorization, err = s.policies(ctx); err != nil {
 			return nil, err
@@ -63,7 +78,7 @@ func (s *stage) gateway(ctx context.Context, name string) (*gateway, error) {
 	if g.broker, err = s.start("mcp-broker-router of "+name, s.command(ctx, partGateway, args...)); err != nil {
 		return nil, err
 	}
-	if g.with, err = s.fedEnvoy(ctx, name, socket("xds"), g.broker); err != nil {
+	if g.with, err = s.fedEnvoy(ctx, name, socket("xds"), env, g.broker); err != nil {
 		return nil, err
 	}
 	s.gateways[name] = g
@@ -71,7 +86,7 @@ func (s *stage) gateway(ctx context.Context, name string) (*gateway, error) {
 }
 
 // fedEnvoy is an Envoy that takes its configuration from the gateway.
-func (s *stage) fedEnvoy(ctx context.Context, name, xds string, broker *process) (*process, error) {
+func (s *stage) fedEnvoy(ctx context.Context, name, xds string, env []string, broker *process) (*process, error) {
 	bootstrap, err := s.command(ctx, partGateway, s.gatewayBin, "envoy-bootstrap", "--xds-address", xds).Output()
 	if err != nil {
 		var exit *exec.ExitError
@@ -80,7 +95,7 @@ func (s *stage) fedEnvoy(ctx context.Context, name, xds string, broker *process)
 		}
 		return nil, fmt.Errorf("mcp-broker-router envoy-bootstrap: %w", errors.Join(err, broker.fault()))
 	}
-	envoy, _, err := s.startEnvoy(ctx, name, bootstrap)
+	envoy, _, err := s.startEnvoy(ctx, name, bootstrap, env...)
 	return envoy, err
 }
 

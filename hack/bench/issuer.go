@@ -29,6 +29,9 @@ const policyValues = `policies:
 
 // policies starts an issuer. They are the path of the policy file, and what a caller sends who may call.
 func (s *stage) policies(ctx context.Context) (path, authorization string, err error) {
+	if s.guard.path != "" {
+		return s.guard.path, s.guard.authorization, nil
+	}
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return "", "", err
@@ -48,8 +51,12 @@ func (s *stage) policies(ctx context.Context) (path, authorization string, err e
 	go func() { _ = server.Serve(listener) }()
 	s.closing = append(s.closing, func() { _ = server.Close() })
 	path, err = s.write("policies.yaml", fmt.Appendf(nil, policyValues, issuer))
-	return path, "Bearer " + token, err
+	s.guard = guard{path, "Bearer " + token}
+	return path, s.guard.authorization, err
 }
+
+// guard is a file of policies with a token that they allow.
+type guard struct{ path, authorization string }
 
 // claims are those of an access token as Keycloak makes them, and as many.
 func claims(issuer string, now time.Time) map[string]any {

@@ -18,6 +18,7 @@ type job struct {
 	Authorization string        `json:"authorization,omitempty"`
 	Body          int           `json:"body"` // bytes of each call's body
 	Connections   int           `json:"connections"`
+	Rate          int           `json:"rate,omitempty"` // calls per second of all connections together; 0: each makes one after the other
 	Warmup        time.Duration `json:"warmup"`
 	Duration      time.Duration `json:"duration"`
 }

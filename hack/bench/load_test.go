@@ -68,6 +68,16 @@ func TestJobAgainstTheUpstream(t *testing.T) {
 	}
 }
 
+// Calls that are due at given times are made then, and a late answer counts from when its call was due.
+func TestJobAtARate(t *testing.T) {
+	j := quickJob(startUpstream(t) + pathSessionless)
+	j.Rate, j.Duration = 300, 200*time.Millisecond
+	out := j.run(t.Context(), func() {}, func() {})
+	assert.Zero(t, out.Errors, out.FirstError)
+	assert.LessOrEqual(t, out.Calls, 63, "no more than were due")
+	assert.Positive(t, out.Calls)
+}
+
 // server answers as a test says, once the sessions are open.
 func server(t *testing.T, call func(w http.ResponseWriter, id string)) string {
 	t.Helper()

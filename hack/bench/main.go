@@ -60,8 +60,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 type options struct {
 	rounds, connections  int
+	rate                 int
 	duration, warmup     time.Duration
 	envoyBin, gatewayBin string
+	moduleLib            string
 	output               string
 	rows                 []row
 	cases                []benchCase
@@ -75,10 +77,12 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	f.SetOutput(stderr)
 	f.IntVar(&o.rounds, "rounds", 7, "how often each row is measured")
 	f.IntVar(&o.connections, "connections", 8, "connections of the load generator, each with a session of its own")
+	f.IntVar(&o.rate, "rate", 0, "make so many calls per second, each when it is due, so that a late answer makes no later call late (default: as many as can be)")
 	f.DurationVar(&o.duration, "duration", 2*time.Second, "how long one measurement takes")
 	f.DurationVar(&o.warmup, "warmup", 300*time.Millisecond, "how long calls are made before each measurement")
 	f.StringVar(&o.envoyBin, "envoy", os.Getenv("ENVOY_BIN"), "Envoy's `binary`; hack/envoy.sh prints one (default: $ENVOY_BIN)")
 	f.StringVar(&o.gatewayBin, "gateway", "bin/mcp-broker-router", "the gateway's `binary`")
+	f.StringVar(&o.moduleLib, "module", "bin/libmcp_gateway.so", "the router module's `library`, of the same build as the gateway")
 	f.StringVar(&o.output, "o", "bin/bench.json", "`file` for the results as JSON")
 	f.StringVar(&pin, "pin", "auto", "give processes CPUs of their own by taskset: on, off, or auto for where that can be done")
 	f.StringVar(&rowPattern, "rows", "", "measure only the rows whose names match this `regexp`")
@@ -94,7 +98,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	errs = append(errs, err)
 	o.pins, err = choosePinning(pin, usableCPUs(), exec.LookPath)
 	errs = append(errs, err)
-	for _, path := range []*string{&o.envoyBin, &o.gatewayBin, &o.output} {
+	for _, path := range []*string{&o.envoyBin, &o.gatewayBin, &o.moduleLib, &o.output} {
 		if *path != "" {
 			*path, err = filepath.Abs(*path)
 			errs = append(errs, err)
@@ -113,6 +117,7 @@ func (o *options) check(rest []string) error {
 	}
 	in("rounds", o.rounds >= 1 && o.rounds <= 1000, "1 to 1000")
 	in("connections", o.connections >= 1 && o.connections <= 512, "1 to 512")
+	in("rate", o.rate >= 0 && o.rate <= 1_000_000, "0 to 1000000")
 	in("duration", o.duration >= 50*time.Millisecond && o.duration <= time.Minute, "50ms to 1m")
 	in("warmup", o.warmup >= 0 && o.warmup <= time.Minute, "0s to 1m")
 	in("o", o.output != "", "a file's name")
@@ -146,7 +151,7 @@ func bench(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	}
 	defer s.stop()
 	r := report{Started: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(), Settings: settings{
-		Rounds: o.rounds, DurationSeconds: o.duration.Seconds(), WarmupSeconds: o.warmup.Seconds(), Connections: o.connections, Pinning: o.pins,
+		Rounds: o.rounds, DurationSeconds: o.duration.Seconds(), WarmupSeconds: o.warmup.Seconds(), Connections: o.connections, Rate: o.rate, Pinning: o.pins,
 	}}
 	r.Machine.Envoy = version(ctx, o.envoyBin)
 	r.Machine.Gateway = version(ctx, o.gatewayBin)

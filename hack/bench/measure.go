@@ -62,7 +62,7 @@ func measureOne(ctx context.Context, s *stage, c benchCase, t target, o options)
 	}
 	r := round{took: o.duration}
 	var before, after map[part]time.Duration
-	r.outcome, err = loader.do(ctx, job{URL: t.url, Tool: t.tool, Authorization: t.authorization, Body: c.body, Connections: o.connections, Warmup: o.warmup, Duration: o.duration},
+	r.outcome, err = loader.do(ctx, job{URL: t.url, Tool: t.tool, Authorization: t.authorization, Body: c.body, Connections: o.connections, Rate: o.rate, Warmup: o.warmup, Duration: o.duration},
 		func() { before = spent(processes) }, func() { after = spent(processes) })
 	for _, p := range processes {
 		err = errors.Join(err, p.fault())

@@ -34,6 +34,7 @@ type settings struct {
 	DurationSeconds float64 `json:"durationSeconds"`
 	WarmupSeconds   float64 `json:"warmupSeconds"`
 	Connections     int     `json:"connections"`
+	Rate            int     `json:"rate,omitempty"`
 	Pinning         pinning `json:"pinning,omitempty"`
 }
 
@@ -148,7 +149,11 @@ func (r *report) print(w io.Writer) {
 }
 
 func (c *caseReport) print(w io.Writer, s settings) {
-	_, _ = fmt.Fprintf(w, "\n%s, %d connections, %d alternating rounds of %g s\n\n", c.Name, s.Connections, s.Rounds, s.DurationSeconds)
+	rate := ""
+	if s.Rate > 0 {
+		rate = fmt.Sprintf(" at %d calls/s", s.Rate)
+	}
+	_, _ = fmt.Fprintf(w, "\n%s, %d connections%s, %d alternating rounds of %g s\n\n", c.Name, s.Connections, rate, s.Rounds, s.DurationSeconds)
 	lines := [][]string{
 		{"", "calls/s", "ratio to", "its", "noise", "p50", "p99", "Envoy's CPU", "gateway's CPU"},
 		{"", "", "plain Envoy", "95 % interval", "(B to A)", "µs", "µs", "µs per call", "µs per call"},

@@ -27,6 +27,9 @@ func rows() []row {
 		{noiseRow, "an identical second one: how far it is from the first is the noise", func(ctx context.Context, s *stage) (target, error) {
 			return s.plain(ctx, "b")
 		}},
+		{"Envoy's mcp_router", "Envoy's own filters for MCP, work in progress there, which aggregate two servers; the answer is not one of a session", func(ctx context.Context, s *stage) (target, error) {
+			return s.native(ctx)
+		}},
 		{"gateway, ext_proc", "ext_proc over a Unix socket; the server keeps no sessions", func(ctx context.Context, s *stage) (target, error) {
 			return s.behindGateway(ctx, openGateway, "sessionless")
 		}},
@@ -35,6 +38,15 @@ func rows() []row {
 		}},
 		{"gateway, ext_proc, session", "ext_proc over a Unix socket; the server keeps sessions, so that its answers are looked at", func(ctx context.Context, s *stage) (target, error) {
 			return s.behindGateway(ctx, openGateway, "sessionful")
+		}},
+		{"gateway, module", "the router inside of Envoy; the server keeps no sessions", func(ctx context.Context, s *stage) (target, error) {
+			return s.behindGateway(ctx, openModule, "sessionless")
+		}},
+		{"gateway, module, policies", "the same with policies, as with ext_proc", func(ctx context.Context, s *stage) (target, error) {
+			return s.behindGateway(ctx, guardedModule, "sessionless")
+		}},
+		{"gateway, module, session", "the router inside of Envoy; the server keeps sessions, so that its answers are looked at", func(ctx context.Context, s *stage) (target, error) {
+			return s.behindGateway(ctx, openModule, "sessionful")
 		}},
 	}
 }

@@ -15,15 +15,16 @@ import (
 
 // stage is what the rows are measured on: everything is started when a row first needs it, and stopped at the end.
 type stage struct {
-	envoyBin, gatewayBin string
-	pins                 pinning
-	folder               string
-	running              []*process
-	closing              []func()
+	envoyBin, gatewayBin, moduleLib string
+	pins                            pinning
+	folder                          string
+	running                         []*process
+	closing                         []func()
 
 	upstreamBase string // URL of the upstream without a path
 	upstreamProc *process
 	load         *loader
+	guard        guard             // once a row needs it
 	envoys       map[string]target // plain ones, by name
 	gateways     map[string]*gateway
 }
@@ -42,7 +43,7 @@ func newStage(o options) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stage{envoyBin: o.envoyBin, gatewayBin: o.gatewayBin, pins: o.pins, folder: folder, envoys: map[string]target{}, gateways: map[string]*gateway{}}, nil
+	return &stage{envoyBin: o.envoyBin, gatewayBin: o.gatewayBin, moduleLib: o.moduleLib, pins: o.pins, folder: folder, envoys: map[string]target{}, gateways: map[string]*gateway{}}, nil
 }
 
 // stop stops everything in the reverse order of its start.

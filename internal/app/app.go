@@ -97,6 +97,7 @@ In a Kubernetes cluster the configuration comes from a ConfigMap, --config-map, 
 	f.StringVar(&s.xdsAddress, flagXDS, "", "`address` on which Envoys are fed their configuration: host:port or unix:/path; empty means that none is")
 	f.StringVar(&s.controlPlane, flagControlPlane, "", "`name` of who feeds Envoy where this process does not: istio (see docs/guides/istio.md). With --controller, write what that needs")
 	f.StringVar(&s.publicURL, flagPublic, "http://127.0.0.1:8888", "`URL` of the gateway as clients know it, without a path")
+	f.StringVar(&s.moduleAddress, flagModule, "", "`address`, unix:/path, for the router module inside of an Envoy on this machine, which is told by --"+flagXDS+" to route with it in place of ext_proc; empty means ext_proc")
 	s.listening(f)
 	s.serving(f)
 	s.envoy.addresses(f)

@@ -22,12 +22,12 @@ type child struct {
 }
 
 // startChild starts a command in a process group of its own, so that Ctrl-C on the terminal does not reach it. It gets
-// nothing of our environment but what any program needs, so that no credential is in it. What it writes is passed on line
+// nothing of our environment but what any program needs, so that no credential is in it, and what is added. What it writes is passed on line
 // by line.
-func startChild(name string, onLine func(string), path string, args ...string) (*child, error) {
+func startChild(name string, env []string, onLine func(string), path string, args ...string) (*child, error) {
 	c := &child{name: name, output: &output{onLine: onLine}, done: make(chan struct{})}
 	c.cmd = exec.Command(path, args...) //nolint:noctx // it is ended in an order that no context knows
-	c.cmd.Env = plainEnvironment(os.LookupEnv)
+	c.cmd.Env = append(plainEnvironment(os.LookupEnv), env...)
 	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
 	c.cmd.WaitDelay = time.Second
 	c.cmd.SysProcAttr = ownGroup()

@@ -36,6 +36,14 @@ func TestUsageErrors(t *testing.T) {
 		"an unknown command":        {[]string{"frob"}, `unknown command or argument "frob"; see mcp-broker-router --help`},
 		"an argument too many":      {[]string{"envoy-config", "x"}, `unknown command or argument "x"; see mcp-broker-router envoy-config --help`},
 		"the controller":            {[]string{"--controller", "--gateway", "mcp"}, "--controller: --gateway \"mcp\": want namespace/name of a Gateway"},
+		"a router module over TCP": {
+			[]string{"--xds-address", "127.0.0.1:0", "--mcp-router-module-address", "127.0.0.1:1"},
+			`--mcp-router-module-address "127.0.0.1:1": want unix:/path, since the keys of sessions go over it`,
+		},
+		"a router module of an Envoy that nobody feeds": {
+			[]string{"--mcp-router-module-address", "unix:/run/m.sock"}, "--mcp-router-module-address needs --xds-address",
+		},
+		"an unknown adapter": {[]string{"standalone", "--example-servers", "x", "--router", "wasm"}, `--router "wasm": want auto, module or extproc`},
 		"addresses": {
 			[]string{"--mcp-router-address", "50051", "--mcp-broker-public-address", "unix:broker.sock", "--admin-address", "host:port", "--xds-address", ":99999"},
 			"--mcp-router-address \"50051\": want host:port or unix:/path\n" +

@@ -52,7 +52,7 @@ func firstLine(s string) string {
 }
 
 // startEnvoy starts an Envoy that the gateway feeds.
-func startEnvoy(bin, dir string, o xds.Options, drain time.Duration, stderr io.Writer) (*envoy, error) {
+func startEnvoy(bin, dir string, env []string, o xds.Options, drain time.Duration, stderr io.Writer) (*envoy, error) {
 	file, err := xds.Bootstrap(o)
 	if err != nil {
 		return nil, err
@@ -62,9 +62,9 @@ func startEnvoy(bin, dir string, o xds.Options, drain time.Duration, stderr io.W
 		return nil, err
 	}
 	said := func(line string) { _, _ = io.WriteString(stderr, "envoy: "+line+"\n") }
-	c, err := startChild("envoy", said, bin, "-c", path, "--disable-hot-restart",
-		// Warnings of "misc" tell developers of Envoy that a part of it is young.
-		"-l", "warn", "--component-log-level", "misc:error",
+	c, err := startChild("envoy", env, said, bin, "-c", path, "--disable-hot-restart",
+		// Warnings of "misc" tell developers of Envoy that a part of it is young, those of "dynamic_modules" that a module was built for an older one.
+		"-l", "warn", "--component-log-level", "misc:error,dynamic_modules:error",
 		"--drain-time-s", strconv.Itoa(max(1, int(drain.Seconds()))), "--drain-strategy", "immediate")
 	if err != nil {
 		return nil, err

@@ -71,7 +71,7 @@ func startExample(bin, kind string, stderr io.Writer) (*child, <-chan string, er
 		}
 		_, _ = io.WriteString(stderr, kind+": "+line+"\n")
 	}
-	c, err := startChild("example server "+kind, said, bin, "--kind", kind, "--addr", "127.0.0.1:0")
+	c, err := startChild("example server "+kind, nil, said, bin, "--kind", kind, "--addr", "127.0.0.1:0")
 	return c, address, err
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/credential"
 	"github.com/guicassolato/mcp-gateway/internal/extproc"
 	"github.com/guicassolato/mcp-gateway/internal/protectedresource"
+	"github.com/guicassolato/mcp-gateway/internal/replica"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
 	"github.com/guicassolato/mcp-gateway/internal/telemetry"
@@ -44,6 +45,7 @@ type gateway struct {
 	tokens    *credential.Manager
 	broker    *broker.Broker
 	requests  *inFlight        // to the broker
+	hub       *replica.Hub     // nil where no Envoy has the router inside
 	feed      *envoyFeed       // nil without xDS
 	policies  *policies        // nil without policy values
 	access    *access          // nil where everything is for everyone
@@ -69,6 +71,7 @@ type gateway struct {
 
 // newGateway puts the parts together. It reads the configuration, and neither listens nor connects.
 func newGateway(version string, s *settings, logger *slog.Logger) (*gateway, error) {
+	s.version = version
 	g := &gateway{version: version, settings: s, logger: logger, failed: make(chan error, 4), stop: func() {}}
 	cfg, err := g.firstConfig()
 	if err != nil {
@@ -113,7 +116,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 
 	g.sessions = session.NewRegistry(session.Options{
 		Key: key, MaxAge: s.sessionMaxAge, MaxIdle: s.sessionIdleTimeout,
-		OnEnd: func(ended *session.Session) { g.broker.SessionEnded(ended) },
+		OnEnd: func(ended *session.Session) { g.broker.SessionEnded(ended) }, OnChange: g.sessionChanged(),
 	})
 	var clusters feed
 	if g.feed != nil {
@@ -137,9 +140,9 @@ func (g *gateway) assemble(cfg *config.Config) error {
 		Endpoint: g.manager.Endpoint, Poke: g.manager.Poke, Logger: g.logger, Version: g.version,
 		PageSize: s.pageSize, MaxBody: s.maxRequestBytes, Key: key, ResourceMetadata: g.resourceMetadata(metadata, public),
 	}))
+	routing := router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader(), TokenHeader: s.tokenHeader()}
 	options := extproc.Options{
-		Router: router.New(router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader(), TokenHeader: s.tokenHeader()},
-			g.sessions, g.publisher.Snapshot),
+		Router: router.New(routing, g.sessions, g.publisher.Snapshot),
 		Replay: func(ctx context.Context, c *router.Call) (*http.Response, error) {
 			return g.replay(ctx, c)
 		},
@@ -153,6 +156,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 		options.Token = g.policies.seen.see
 	}
 	g.serveRouter(extproc.New(options))
+	g.assembleHub(routing, options)
 	g.serveBroker()
 	return nil
 }
@@ -203,7 +207,7 @@ func (g *gateway) serveAdmin() {
 		Version: g.version, LocalOnly: isLocal(g.settings.adminAddress), NotReady: g.notReady, Config: g.configStatus,
 		Snapshot: g.publisher.Snapshot, URL: func(server string) string { return g.publisher.view.Load().urls[server] },
 		Problems: g.problems,
-		Sessions: g.sessions.Count, Metrics: g.metrics.Handler(),
+		Sessions: g.sessions.Count, Metrics: g.metricsHandler(),
 	}
 	if g.policies != nil {
 		o.Policies = g.policies.Status
@@ -239,10 +243,10 @@ func (g *gateway) notReady() []string {
 }
 
 // listeners are the open addresses.
-type listeners struct{ router, broker, admin, xds net.Listener }
+type listeners struct{ router, broker, admin, xds, module net.Listener }
 
 func (l *listeners) close() {
-	for _, one := range []net.Listener{l.router, l.broker, l.admin, l.xds} {
+	for _, one := range []net.Listener{l.router, l.broker, l.admin, l.xds, l.module} {
 		if one != nil {
 			_ = one.Close()
 		}
@@ -264,6 +268,11 @@ func (g *gateway) listen(ctx context.Context) (l listeners, err error) {
 	}
 	if l.admin, err = listen(ctx, flagAdmin, s.adminAddress); err != nil {
 		return l, err
+	}
+	if g.hub != nil {
+		if l.module, err = listen(ctx, flagModule, s.moduleAddress); err != nil {
+			return l, err
+		}
 	}
 	if g.feed != nil {
 		l.xds, err = listen(ctx, flagXDS, s.xdsAddress)
@@ -288,6 +297,10 @@ func (g *gateway) start(ctx context.Context) error {
 	g.serve("the router", func() error { return g.routerServer.Serve(l.router) })
 	g.serve("the broker", func() error { return g.brokerServer.Serve(l.broker) })
 	g.serve("the admin interface", func() error { return g.adminServer.Serve(l.admin) })
+	if g.hub != nil {
+		g.serve("the hub of router modules", func() error { return g.hub.Serve(l.module) }) //nolint:contextcheck // it ends by Close
+		context.AfterFunc(ctx, func() { _ = l.module.Close() })
+	}
 	if g.feed != nil {
 		g.serve("the configuration server", func() error { return g.xdsServer.Serve(l.xds) })
 	}
@@ -356,6 +369,9 @@ func (g *gateway) shutdown(ctx context.Context) {
 	g.routerServer.Stop()
 	if g.xdsServer != nil {
 		g.xdsServer.Stop()
+	}
+	if g.hub != nil {
+		g.hub.Close()
 	}
 	_ = g.adminServer.Close()
 	if g.consentStore != nil {

@@ -222,24 +222,24 @@ func TestChildOutput(t *testing.T) {
 func TestChild(t *testing.T) {
 	silent := func(string) {}
 	t.Run("that dies", func(t *testing.T) {
-		c, err := startChild("thing", silent, script(t, "echo first; echo last >&2; exit 3"))
+		c, err := startChild("thing", nil, silent, script(t, "echo first; echo last >&2; exit 3"))
 		require.NoError(t, err)
 		<-c.done
 		assert.EqualError(t, c.ended(), "thing ended unexpectedly with exit status 3; its last words:\n  first\n  last")
 	})
 	t.Run("that dies silently", func(t *testing.T) {
-		c, err := startChild("thing", silent, script(t, "exit 0"))
+		c, err := startChild("thing", nil, silent, script(t, "exit 0"))
 		require.NoError(t, err)
 		<-c.done
 		assert.EqualError(t, c.ended(), "thing ended unexpectedly with exit code 0, without a word")
 	})
 	t.Run("that is not there", func(t *testing.T) {
-		_, err := startChild("thing", silent, "/nowhere/thing")
+		_, err := startChild("thing", nil, silent, "/nowhere/thing")
 		require.ErrorContains(t, err, "cannot start thing: ")
 	})
 	t.Run("that stops when told", func(t *testing.T) {
 		ready := make(chan string, 1)
-		c, err := startChild("thing", func(line string) { ready <- line }, script(t, "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done"))
+		c, err := startChild("thing", nil, func(line string) { ready <- line }, script(t, "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done"))
 		require.NoError(t, err)
 		<-ready
 		c.stop(soon, nil)
@@ -248,7 +248,7 @@ func TestChild(t *testing.T) {
 	})
 	t.Run("that does not stop", func(t *testing.T) {
 		ready := make(chan string, 1)
-		c, err := startChild("thing", func(line string) { ready <- line }, script(t, "trap '' TERM; echo ready; while :; do sleep 0.01; done"))
+		c, err := startChild("thing", nil, func(line string) { ready <- line }, script(t, "trap '' TERM; echo ready; while :; do sleep 0.01; done"))
 		require.NoError(t, err)
 		<-ready
 		hurry := make(chan struct{})
@@ -263,7 +263,7 @@ func TestChildGetsNoSecrets(t *testing.T) {
 	t.Setenv("WEATHER_TOKEN", "secret")
 	t.Setenv(envSessionKey, "secret")
 	lines := make(chan string, 100)
-	c, err := startChild("thing", func(line string) { lines <- line }, script(t, "env"))
+	c, err := startChild("thing", nil, func(line string) { lines <- line }, script(t, "env"))
 	require.NoError(t, err)
 	<-c.done
 	close(lines)

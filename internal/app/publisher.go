@@ -55,6 +55,7 @@ type publisher struct {
 	feed     feed
 	foreign  bool // somebody else feeds Envoys
 	onChange func(old, now *catalog.Snapshot)
+	before   func(next *catalog.Snapshot) // it is published; nil means that nobody has to know
 	logger   *slog.Logger
 	view     atomic.Pointer[view]
 	ready    atomic.Bool
@@ -210,6 +211,9 @@ func (p *publisher) publish(now time.Time) (again time.Time) {
 	}
 	for _, l := range p.linger {
 		again = earlier(again, l.until, now)
+	}
+	if p.before != nil {
+		p.before(v.snapshot)
 	}
 	if old := p.view.Swap(v); old != nil {
 		p.onChange(old.snapshot, v.snapshot)

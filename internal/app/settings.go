@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"os"
 	"strings"
@@ -31,6 +32,8 @@ type settings struct {
 	brokerAddress      string
 	adminAddress       string
 	xdsAddress         string
+	moduleAddress      string
+	version            string // of the program
 	controlPlane       string
 	publicURL          string
 	publicGiven        bool
@@ -71,6 +74,7 @@ const (
 	flagBroker = "mcp-broker-public-address"
 	flagAdmin  = "admin-address"
 	flagXDS    = "xds-address"
+	flagModule = "mcp-router-module-address"
 	flagPublic = "public-url"
 	flagKey    = "session-key-file"
 	flagValues = "policies"
@@ -125,6 +129,9 @@ func (s *settings) check() error {
 	if s.xdsAddress != "" {
 		errs = append(errs, checkAddress(flagXDS, s.xdsAddress))
 	}
+	if s.moduleAddress != "" {
+		errs = append(errs, s.checkModule())
+	}
 	positive := func(flag string, ok bool) {
 		if !ok {
 			errs = append(errs, fmt.Errorf("--%s: must be more than 0", flag))
@@ -143,6 +150,19 @@ func (s *settings) check() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// moduleBuffer is what Envoy has to hold of a connection beside a request's body, which waits in Envoy for the router module.
+const moduleBuffer = 1 << 20
+
+func (s *settings) checkModule() error {
+	if _, ok := socketPath(s.moduleAddress); !ok {
+		return fmt.Errorf("--%s %q: want unix:/path, since the keys of sessions go over it", flagModule, s.moduleAddress)
+	}
+	if s.xdsAddress == "" {
+		return fmt.Errorf("--%s needs --%s: an Envoy that nobody feeds asks by ext_proc", flagModule, flagXDS)
+	}
+	return checkAddress(flagModule, s.moduleAddress)
 }
 
 // checkOrigins brings the origins to the form in which browsers send them.
@@ -206,13 +226,16 @@ func (s *settings) key(lookup func(string) (string, bool)) (key session.Key, gen
 func (s *settings) envoyOptions() (xds.Options, error) {
 	o := xds.Options{
 		Listen: s.envoy.listen, Router: s.envoy.router, Broker: s.envoy.broker, XDS: s.envoy.xds, Admin: s.envoy.admin, NodeID: s.envoy.nodeID,
-		AllowedOrigins: s.allowedOrigins, UseRemoteAddress: true, AccessLog: s.envoy.accessLog, SystemCA: s.envoy.systemCA,
+		Module: s.moduleAddress, ModuleVersion: s.version, AllowedOrigins: s.allowedOrigins, UseRemoteAddress: true, AccessLog: s.envoy.accessLog, SystemCA: s.envoy.systemCA,
 	}
 	if o.Router == "" {
 		o.Router = reachable(s.routerAddress)
 	}
 	if o.Broker == "" {
 		o.Broker = reachable(s.brokerAddress)
+	}
+	if s.moduleAddress != "" && s.maxRequestBytes+moduleBuffer > xds.DefaultBufferLimit {
+		o.BufferLimit = uint32(min(s.maxRequestBytes+moduleBuffer, math.MaxUint32))
 	}
 	if o.SystemCA == "" {
 		o.SystemCA = findSystemCA(os.Getenv, os.Stat)

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/xds"
 )
 
 const (
@@ -30,6 +31,8 @@ type standaloneSettings struct {
 	envoyPath string
 	port      int
 	examples  string
+	router    string
+	module    string
 }
 
 func newStandalone(p *process) *cobra.Command {
@@ -46,6 +49,8 @@ on 127.0.0.1 or on Unix sockets in a folder of its own. Ctrl-C ends it all once 
 	f.StringVar(&s.configFile, flagConfig, "", "the configuration `file`, which is read again whenever it changes")
 	f.StringVar(&s.examples, "example-servers", "", "`path` of the example server, to run two of them and be their gateway, in place of a configuration")
 	f.StringVar(&s.envoyPath, "envoy", "envoy", "`path` of Envoy")
+	f.StringVar(&s.router, flagAdapter, adapterAuto, "how Envoy asks the router: module, inside of Envoy; extproc, beside it; or auto, the first of these that fits")
+	f.StringVar(&s.module, "envoy-module", "", "`path` of the router module for Envoy (default: "+xds.ModuleFile+" beside this program)")
 	f.IntVar(&s.port, "port", defaultPort, "port on 127.0.0.1 for the endpoint; or the environment variable "+envPort)
 	f.StringVar(&s.publicURL, flagPublic, "", "`URL` of the gateway as clients know it, without a path (default: http://127.0.0.1 and the port)")
 	s.serving(f)
@@ -61,6 +66,7 @@ type standalone struct {
 	examples *examples
 	gateway  *gateway
 	envoy    *envoy
+	envoyEnv []string // for the router module
 }
 
 func (p *process) standalone(ctx context.Context, s *standaloneSettings, given func(flag string) bool) error {
@@ -101,6 +107,8 @@ func (s *standaloneSettings) prepare(ctx context.Context, given func(flag string
 	switch {
 	case s.port < 1 || s.port > 65535:
 		return usagef("--port %d: want 1 to 65535", s.port)
+	case s.router != adapterAuto && s.router != adapterModule && s.router != adapterExtProc:
+		return usagef("--%s %q: want auto, module or extproc", flagAdapter, s.router)
 	case s.configFile == "" && s.examples == "":
 		return usagef("give --%s, or --example-servers to try the gateway with two example servers", flagConfig)
 	case s.configFile != "" && s.examples != "":
@@ -174,6 +182,9 @@ func (a *standalone) run(ctx context.Context, bin, version string) error {
 	if err := s.check(); err != nil {
 		return usage(err)
 	}
+	if err := a.chooseAdapter(ctx, bin); err != nil {
+		return err
+	}
 	g, err := newGateway(a.version, &s.settings, a.logger) //nolint:contextcheck // what it makes outlives this context, to drain
 	if err != nil {
 		return err
@@ -184,7 +195,7 @@ func (a *standalone) run(ctx context.Context, bin, version string) error {
 	}
 	a.gateway = g
 	a.progress("starting Envoy %s …", version)
-	if a.envoy, err = startEnvoy(bin, a.dir, g.feed.settings(), s.drainTimeout, a.stderr); err != nil {
+	if a.envoy, err = startEnvoy(bin, a.dir, a.envoyEnv, g.feed.settings(), s.drainTimeout, a.stderr); err != nil {
 		return err
 	}
 	if err := a.untilReady(ctx); err != nil {
@@ -219,6 +230,9 @@ func (a *standalone) untilReady(ctx context.Context) error {
 		if err := a.gateway.feed.Refused(); err != nil {
 			return fmt.Errorf("envoy cannot serve on port %d: %w", a.settings.port, err)
 		}
+		if hub := a.gateway.hub; hub != nil && hub.Refused() != nil {
+			return fmt.Errorf("the router module cannot be used: %w", hub.Refused())
+		}
 		if a.isReady(ctx) {
 			a.gateway.waiting.Store(false)
 			return nil
@@ -228,6 +242,9 @@ func (a *standalone) untilReady(ctx context.Context) error {
 
 func (a *standalone) isReady(ctx context.Context) bool {
 	if len(a.gateway.publisher.NotReady()) > 0 || len(a.gateway.feed.NotReady()) > 0 || !a.gateway.feed.Serving() {
+		return false
+	}
+	if hub := a.gateway.hub; hub != nil && hub.Synced() == 0 {
 		return false
 	}
 	if p := a.gateway.policies; p != nil && (len(p.NotReady()) > 0 || !a.gateway.feed.Settled() && time.Since(p.started) < patience) {

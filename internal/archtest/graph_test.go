@@ -35,7 +35,14 @@ func rules() []rule {
 	}
 	return []rule{
 		{reason: "leaves know nothing of this module", from: []string{"internal/wire", "internal/jsonrpc", "internal/sse", "internal/config"}, never: []string{module}},
-		{reason: "the router decides, the broker answers: neither knows the other", from: []string{"internal/router"}, never: in("broker", "upstream", "extproc", "xds", "app")},
+		{reason: "the router decides, the broker answers: neither knows the other", from: []string{"internal/router"}, never: in("broker", "upstream", "extproc", "envoymodule", "answer", "replica", "xds", "app")},
+		{reason: "what becomes of an answer does not depend on who shows it", from: []string{"internal/answer"}, never: append(in("extproc", "envoymodule", "replica", "broker", "upstream", "xds"), "github.com/envoyproxy/")},
+		{reason: "what is pushed to routers is pushed whatever they are", from: []string{"internal/replica"}, never: append(in("extproc", "envoymodule", "broker", "upstream", "xds"), "github.com/envoyproxy/")},
+		{reason: "what runs inside of Envoy brings along no more than it needs", from: []string{"internal/envoymodule", "cmd/envoy-module"}, never: append(in("extproc", "broker", "upstream", "xds", "telemetry"), "google.golang.org/grpc", "github.com/envoyproxy/go-control-plane", "github.com/prometheus")},
+		{
+			reason: "the module SDK registers itself in init and belongs to the module alone", from: []string{"internal/", "cmd/"},
+			except: []string{"internal/envoymodule", "cmd/envoy-module"}, never: []string{"github.com/envoyproxy/envoy/"},
+		},
 		{reason: "the broker is a server behind the router, which it must not know", from: []string{"internal/broker"}, never: in("router", "extproc", "xds", "app")},
 		{reason: "the model is built from what others learn; it opens no connection", from: []string{"internal/catalog", "internal/session"}, never: in("broker", "router", "upstream", "relay")},
 		{reason: "the model and the sessions know no HTTP", from: []string{"internal/catalog", "internal/session"}, never: []string{"net/http"}, direct: true},

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/yosida95/uritemplate/v3"
 
@@ -42,6 +43,11 @@ func Build(in Input) *Snapshot {
 	for i := range in.Servers {
 		b.server(&in.Servers[i])
 	}
+	return b.whole()
+}
+
+// whole completes the snapshot once all servers have been taken.
+func (b *builder) whole() *Snapshot {
 	for kind := range kinds {
 		b.finish(kind)
 	}
@@ -76,6 +82,11 @@ func (b *builder) server(cfg *config.Server) {
 	if s.State.Health == "" {
 		s.State.Health = HealthConnecting
 	}
+	b.take(s, cfg.TimeoutOf)
+}
+
+// take adds a server and what it offers.
+func (b *builder) take(s *Server, timeoutOf func(tool string) time.Duration) {
 	b.snap.servers = append(b.snap.servers, s)
 	b.snap.byName[s.Name] = s
 	if s.State.Listing == nil {
@@ -92,7 +103,7 @@ func (b *builder) server(cfg *config.Server) {
 	b.features.Instructions = addInstructions(b.features.Instructions, s)
 	for kind := range kinds {
 		for _, def := range s.State.Listing.Items[kind] {
-			b.item(s, cfg, kind, def)
+			b.item(s, timeoutOf, kind, def)
 		}
 	}
 }
@@ -127,7 +138,7 @@ func addInstructions(others string, s *Server) string {
 }
 
 // item adds one definition, unless its public name is taken.
-func (b *builder) item(s *Server, cfg *config.Server, kind Kind, def json.RawMessage) {
+func (b *builder) item(s *Server, timeoutOf func(tool string) time.Duration, kind Kind, def json.RawMessage) {
 	member := "name"
 	switch kind {
 	case Resource:
@@ -163,7 +174,7 @@ func (b *builder) item(s *Server, cfg *config.Server, kind Kind, def json.RawMes
 			}
 		}
 		h := parseHints(def)
-		it.Hints, it.Replayable, it.Timeout = h.String(), h.readOnly || h.idempotent, cfg.TimeoutOf(name)
+		it.Hints, it.Replayable, it.Timeout = h.String(), h.readOnly || h.idempotent, timeoutOf(name)
 	case Template:
 		match, err := compileTemplate(it.PublicName)
 		if err != nil {

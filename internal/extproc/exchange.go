@@ -25,7 +25,7 @@ type exchange struct {
 	hasBody  bool
 	decided  bool
 	endCall  func()
-	answer   *answer
+	watched  *watched
 }
 
 func (x *exchange) reset(p *Processor, stream extprocv3.ExternalProcessor_ProcessServer) {
@@ -33,7 +33,7 @@ func (x *exchange) reset(p *Processor, stream extprocv3.ExternalProcessor_Proces
 	x.req.Reset()
 	x.decision.Reset()
 	// The body is not reused: a watched call keeps it until it has been answered.
-	x.body, x.hasBody, x.decided, x.endCall, x.answer = nil, false, false, nil, nil
+	x.body, x.hasBody, x.decided, x.endCall, x.watched = nil, false, false, nil, nil
 }
 
 func (x *exchange) finish() {
@@ -41,7 +41,7 @@ func (x *exchange) finish() {
 		x.endCall()
 	}
 	// Bodies and sessions must not live on in the pool.
-	x.stream, x.body, x.endCall, x.answer = nil, nil, nil, nil
+	x.stream, x.body, x.endCall, x.watched = nil, nil, nil, nil
 	x.decision.Reset()
 }
 
@@ -57,13 +57,13 @@ func (x *exchange) handle(msg *extprocv3.ProcessingRequest) error {
 		if !x.decided {
 			return errDone // an answer of Envoy's to what it never showed, such as a preflight
 		}
-		if x.decision.Watch != nil && x.answer == nil {
-			x.answer = &answer{exchange: x, call: x.decision.Watch}
-			return x.answer.headers(m.ResponseHeaders)
+		if x.decision.Watch != nil && x.watched == nil {
+			x.watched = x.watch(x.decision.Watch)
+			return x.watched.headers(m.ResponseHeaders)
 		}
 	case *extprocv3.ProcessingRequest_ResponseBody:
-		if x.answer != nil {
-			return x.answer.chunk(m.ResponseBody.Body, m.ResponseBody.EndOfStream)
+		if x.watched != nil {
+			return x.watched.chunk(m.ResponseBody.Body, m.ResponseBody.EndOfStream)
 		}
 	}
 	return fmt.Errorf("unexpected message %T; the filter's processing_mode is not the one that this gateway needs", msg.Request)
@@ -134,7 +134,7 @@ func (x *exchange) decide(trailers bool) error {
 	if x.hasBody {
 		d.Set = append(d.Set, router.Header{Name: "content-length", Value: strconv.Itoa(len(body))})
 	}
-	x.p.opts.Observer.Decided(target(d), 0)
+	x.p.opts.Observer.Decided(d.Outcome(), 0)
 	if err := x.send(headersResponse(d)); err != nil {
 		return err
 	}
@@ -154,20 +154,11 @@ func (x *exchange) decide(trailers bool) error {
 	return nil
 }
 
-func target(d *router.Decision) string {
-	for _, h := range d.Set {
-		if h.Name == wire.HeaderCluster && h.Value == wire.BrokerCluster {
-			return "broker"
-		}
-	}
-	return "server"
-}
-
 func (x *exchange) reply() error {
 	r := x.decision.Reply
 	x.decided = true
 	x.p.opts.Observer.Decided("reply", r.Status)
-	if err := x.send(immediate(r.Status, r.Headers, r.Body, x.decision.Metadata)); err != nil {
+	if err := x.send(immediate(r, x.decision.Metadata)); err != nil {
 		return err
 	}
 	return errDone

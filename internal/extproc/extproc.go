@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/guicassolato/mcp-gateway/internal/answer"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 )
@@ -107,5 +108,5 @@ func (p *Processor) contain(stream extprocv3.ExternalProcessor_ProcessServer, x 
 	p.opts.Observer.Fault()
 	p.opts.Logger.Error("contained a fault in the router", "fault", fault, "stack", string(debug.Stack()))
 	e := &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error in the gateway; its log has the details", ID: x.id()}
-	return stream.Send(failure(http.StatusInternalServerError, e))
+	return stream.Send(immediate(answer.Failure(http.StatusInternalServerError, e), nil))
 }

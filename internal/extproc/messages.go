@@ -2,14 +2,12 @@ package extproc
 
 import (
 	"slices"
-	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
@@ -32,14 +30,10 @@ func removed(d *router.Decision) []string {
 		return nil
 	}
 	names := make([]string, 0, len(d.Remove))
-next:
 	for _, name := range d.Remove {
-		for i := range d.Set {
-			if d.Set[i].Name == name {
-				continue next
-			}
+		if !d.Sets(name) {
+			names = append(names, name)
 		}
-		names = append(names, name)
 	}
 	return names
 }
@@ -96,24 +90,13 @@ func responseHeaders(set []router.Header, remove ...string) *extprocv3.Processin
 	}}}
 }
 
-// failure answers a client with an error.
-func failure(status int, e *jsonrpc.Error) *extprocv3.ProcessingResponse {
-	return immediate(status, []router.Header{{Name: "content-type", Value: "application/json"}}, e.AppendResponse(nil), nil)
-}
-
-func immediate(status int, headers []router.Header, body []byte, facts []router.Header) *extprocv3.ProcessingResponse {
-	kind := wire.ReplyMessage
-	for _, h := range headers {
-		if h.Name == "content-type" && strings.HasPrefix(h.Value, "text/event-stream") {
-			kind = wire.ReplyStream
-		}
-	}
-	facts = append(slices.Clip(facts), router.Header{Name: wire.KeyReply, Value: kind})
+func immediate(r *router.Reply, facts []router.Header) *extprocv3.ProcessingResponse {
+	facts = append(slices.Clip(facts), router.Header{Name: wire.KeyReply, Value: r.Kind()})
 	return &extprocv3.ProcessingResponse{DynamicMetadata: metadata(facts), Response: &extprocv3.ProcessingResponse_ImmediateResponse{ImmediateResponse: &extprocv3.ImmediateResponse{
-		Status: &typev3.HttpStatus{Code: typev3.StatusCode(status)},
+		Status: &typev3.HttpStatus{Code: typev3.StatusCode(r.Status)},
 		// The mark of an answer that this one takes the place of may still be there.
-		Headers: &extprocv3.HeaderMutation{SetHeaders: setHeaders(headers), RemoveHeaders: []string{wire.HeaderAnswered}},
-		Body:    body,
+		Headers: &extprocv3.HeaderMutation{SetHeaders: setHeaders(r.Headers), RemoveHeaders: []string{wire.HeaderAnswered}},
+		Body:    r.Body,
 		Details: "mcp_gateway",
 	}}}
 }

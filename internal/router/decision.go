@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
@@ -20,6 +21,16 @@ type Reply struct {
 	Status  int
 	Headers []Header
 	Body    []byte
+}
+
+// Kind is the value of wire.KeyReply for it.
+func (r *Reply) Kind() string {
+	for _, h := range r.Headers {
+		if h.Name == "content-type" && strings.HasPrefix(h.Value, "text/event-stream") {
+			return wire.ReplyStream
+		}
+	}
+	return wire.ReplyMessage
 }
 
 // Call is what an adapter must know of a call whose answer it has to look at.
@@ -52,6 +63,29 @@ type Decision struct {
 	Watch *Call
 	// Track, if not nil, says that the call must be known as in flight until it has been answered.
 	Track *Call
+}
+
+// Outcome is what metrics call it: "server", "broker" or "reply".
+func (d *Decision) Outcome() string {
+	if d.Reply != nil {
+		return "reply"
+	}
+	for i := range d.Set {
+		if d.Set[i].Name == wire.HeaderCluster && d.Set[i].Value == wire.BrokerCluster {
+			return "broker"
+		}
+	}
+	return "server"
+}
+
+// Sets tells whether a header is one of those to set, so that it need not be taken off before.
+func (d *Decision) Sets(name string) bool {
+	for i := range d.Set {
+		if d.Set[i].Name == name {
+			return true
+		}
+	}
+	return false
 }
 
 // Reset makes d ready for the next request.

@@ -36,6 +36,9 @@ func (r *Request) Reset() {
 // ContentLength is the announced size of the body, -1 if there is none.
 func (r *Request) ContentLength() int64 { return r.contentLength }
 
+// SessionID is the token of the session that the request says it belongs to.
+func (r *Request) SessionID() string { return r.sessionID }
+
 // Bits of Request.seen for the headers that must not come twice.
 const (
 	seenContentType = 1 << iota

@@ -21,6 +21,8 @@ type Options struct {
 	Max int
 	// OnEnd is told of every session that was deleted or expired, once, with its backend sessions still listed.
 	OnEnd func(*Session)
+	// OnChange is told the token of every session that began, ended, or of which a Record would say something else. It is called on the hot path.
+	OnChange func(token string)
 }
 
 // Defaults of Options.
@@ -77,10 +79,11 @@ func (r *Registry) Create(start Start) (*Session, bool) {
 	c := claims{subject: start.Subject, expires: now.Add(r.opts.MaxAge)}
 	_, _ = rand.Read(c.id[:]) // never fails since Go 1.24
 	start.InitParams = append(json.RawMessage(nil), start.InitParams...)
-	s := &Session{id: c.id, token: r.sign(c), start: start, expires: c.expires, sealKey: r.sealKey, done: make(chan struct{})}
+	s := &Session{id: c.id, token: r.sign(c), start: start, expires: c.expires, sealKey: r.sealKey, done: make(chan struct{}), changed: r.opts.OnChange}
 	s.backends.Store(&map[string]Backend{})
 	s.lastUsed.Store(now.Unix())
 	r.sessions.Store(s.token, s)
+	s.change()
 	return s, true
 }
 
@@ -155,6 +158,7 @@ func (r *Registry) end(s *Session) {
 		close(s.done)
 		s.mu.Unlock()
 		first = true
+		s.change()
 	})
 	// Outside of the Once: OnEnd may take its time, for which no other caller has to wait, and may ask us again.
 	if first && r.opts.OnEnd != nil {

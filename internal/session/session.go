@@ -31,6 +31,7 @@ type Session struct {
 	start   Start
 	expires time.Time
 	sealKey []byte
+	changed func(token string) // nil where nobody asks
 
 	// own is the last Authorization header that was the caller's, since to read a token takes longer than all the rest of a request.
 	own atomic.Pointer[string]
@@ -44,6 +45,14 @@ type Session struct {
 	mu       sync.Mutex                         // guards writers of backends, calls and level
 	calls    map[string]*callOwner
 	level    json.RawMessage
+
+	replicated // nothing but in a Replica
+}
+
+func (s *Session) change() {
+	if s.changed != nil {
+		s.changed(s.token)
+	}
 }
 
 // Token is the value of Mcp-Session-Id.
@@ -92,6 +101,7 @@ func (s *Session) Backends() map[string]Backend { return *s.backends.Load() }
 // SetBackend records an opened backend session. It reports false when the session has ended meanwhile: then the
 // caller must close what it opened.
 func (s *Session) SetBackend(server string, b Backend) bool {
+	defer s.change()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended() {
@@ -105,6 +115,7 @@ func (s *Session) SetBackend(server string, b Backend) bool {
 
 // DropBackend forgets a backend session that its server forgot, unless another has taken its place.
 func (s *Session) DropBackend(server, id string) {
+	defer s.change()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if b, ok := (*s.backends.Load())[server]; !ok || b.ID != id {
@@ -125,12 +136,14 @@ func (s *Session) BeginCall(id []byte, server string) (end func()) {
 	}
 	s.calls[key] = owner
 	s.mu.Unlock()
+	s.change()
 	return func() {
 		s.mu.Lock()
 		if s.calls[key] == owner { // a client may have used the id again
 			delete(s.calls, key)
 		}
 		s.mu.Unlock()
+		s.change()
 	}
 }
 
@@ -144,7 +157,8 @@ func (s *Session) CallOwner(id []byte) (server string, ok bool) {
 	if owner := s.calls[string(id)]; owner != nil {
 		return owner.server, true
 	}
-	return "", false
+	server, ok = s.elsewhere[string(id)]
+	return server, ok
 }
 
 // SetLogLevel remembers the params of the client's logging/setLevel for backend sessions opened later.

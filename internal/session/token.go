@@ -87,31 +87,33 @@ func (r *Registry) sign(c claims) string {
 	b = binary.BigEndian.AppendUint64(b, uint64(c.expires.Unix()))
 	b = append(b, c.id[:]...)
 	b = append(b, c.subject[:]...)
-	b = append(b, r.mac(b)...)
+	b = append(b, tokenMACOf(r.tokenKey, b)...)
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func (r *Registry) mac(body []byte) []byte {
-	m := hmac.New(sha256.New, r.tokenKey)
+func tokenMACOf(key, body []byte) []byte {
+	m := hmac.New(sha256.New, key)
 	m.Write(body)
 	return m.Sum(nil)[:tokenMAC]
 }
 
 // verify tells what a token says if this gateway, or a replica with the same key, signed it and it has not expired.
-func (r *Registry) verify(token string) (claims, error) {
+func (r *Registry) verify(token string) (claims, error) { return verify(r.tokenKey, token, r.now()) }
+
+func verify(key []byte, token string, now time.Time) (claims, error) {
 	var c claims
 	if base64.RawURLEncoding.DecodedLen(len(token)) != tokenSize {
 		return c, ErrUnknown
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	// The decoder skips line ends, so that the length must be looked at again.
-	if err != nil || len(b) != tokenSize || b[0] != tokenFormat || !hmac.Equal(b[tokenBody:], r.mac(b[:tokenBody])) {
+	if err != nil || len(b) != tokenSize || b[0] != tokenFormat || !hmac.Equal(b[tokenBody:], tokenMACOf(key, b[:tokenBody])) {
 		return c, ErrUnknown
 	}
 	c.expires = time.Unix(int64(binary.BigEndian.Uint64(b[1:9])), 0)
 	copy(c.id[:], b[9:])
 	copy(c.subject[:], b[9+idSize:])
-	if !r.now().Before(c.expires) {
+	if !now.Before(c.expires) {
 		return c, ErrUnknown
 	}
 	return c, nil

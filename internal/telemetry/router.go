@@ -30,13 +30,16 @@ func newRouterMetrics() *RouterMetrics {
 }
 
 // Decided counts a decision: "server", "broker" or "reply", and the reply's status.
-func (m *RouterMetrics) Decided(outcome string, status int) {
+func (m *RouterMetrics) Decided(outcome string, status int) { m.Count(outcome, status, 1) }
+
+// Count counts decisions that were made elsewhere.
+func (m *RouterMetrics) Count(outcome string, status, n int) {
 	row := outcomeRow(outcome)
 	if status < 0 || status >= maxStatus {
 		status = 0
 	}
 	if c := m.resolved[row][status].Load(); c != nil {
-		(*c).Inc()
+		(*c).Add(float64(n))
 		return
 	}
 	label := ""
@@ -47,7 +50,7 @@ func (m *RouterMetrics) Decided(outcome string, status int) {
 	if row > 0 {
 		m.resolved[row][status].Store(&c)
 	}
-	c.Inc()
+	c.Add(float64(n))
 }
 
 // outcomeRow is 0 for an outcome that is not known here.
@@ -64,4 +67,7 @@ func outcomeRow(outcome string) int {
 }
 
 // Fault counts a contained fault.
-func (m *RouterMetrics) Fault() { m.faults.Inc() }
+func (m *RouterMetrics) Fault() { m.Faults(1) }
+
+// Faults counts faults that were contained elsewhere.
+func (m *RouterMetrics) Faults(n int) { m.faults.Add(float64(n)) }

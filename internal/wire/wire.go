@@ -88,6 +88,9 @@ const BrokerServer = "mcpBroker"
 // BrokerCluster is Envoy's cluster of the broker. No server can have this name: it is not a DNS label.
 const BrokerCluster = "mcp_broker"
 
+// ModuleFilter is the filter's name in the router module.
+const ModuleFilter = "router"
+
 // RouterCluster is Envoy's cluster of the ext_proc router, XDSCluster that of the configuration server.
 const (
 	RouterCluster = "mcp_router"

@@ -5,6 +5,7 @@ import (
 
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	procv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -59,6 +60,9 @@ func routerMayChange() *mutationv3.HeaderMutationRules {
 
 // withoutProcessor switches a filter off for a route.
 func (b *builder) withoutProcessor() *anypb.Any {
+	if b.inside() {
+		return b.pack(&routev3.FilterConfig{Disabled: true})
+	}
 	return b.pack(&procv3.ExtProcPerRoute{Override: &procv3.ExtProcPerRoute_Disabled{Disabled: true}})
 }
 

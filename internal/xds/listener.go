@@ -66,11 +66,14 @@ func (b *builder) connectionManager() *hcmv3.HttpConnectionManager {
 func (b *builder) filters() []*hcmv3.HttpFilter {
 	filters := []*hcmv3.HttpFilter{
 		b.filter(corsFilter, &corsv3.Cors{}),
-		b.filter(RouterFilter, processor(wire.RouterCluster)),
+		b.filter(RouterFilter, b.routerFilter()),
 	}
 	filters = append(filters, b.chained(b.values)...)
 	filters = append(filters, b.options.Policies.filters(b.static)...)
-	return append(filters, b.filter(judgeFilter, judge()), b.filter(lastFilter, &routerv3.Router{SuppressEnvoyHeaders: true}))
+	if !b.inside() { // else the router judges by itself
+		filters = append(filters, b.filter(judgeFilter, judge()))
+	}
+	return append(filters, b.filter(lastFilter, &routerv3.Router{SuppressEnvoyHeaders: true}))
 }
 
 // dropForged takes off, before any route is looked for, every header that only the gateway may set. The virtual server is left: the router

@@ -25,6 +25,10 @@ type Options struct {
 	Router string
 	Broker string
 	XDS    string
+	// Module is the Unix socket where the router module inside of Envoy finds what it needs. With it, Envoy has that in the place of ext_proc.
+	Module string
+	// ModuleVersion is the version that the router module must be of; empty means any.
+	ModuleVersion string
 	// Admin is where Envoy's admin interface listens: a Unix socket or a loopback address. Empty means that there is none.
 	Admin string
 	// NodeID is the name by which Envoy introduces itself to the configuration server. Empty means [DefaultNodeID].
@@ -130,12 +134,12 @@ func checkOrigin(origin string) error {
 
 // endpoints are the parsed addresses of the gateway's own parts.
 type endpoints struct {
-	listen, router, broker, xds, admin address
+	listen, router, broker, xds, admin, module address
 }
 
 func (o Options) endpoints() (endpoints, error) {
 	var e endpoints
-	var errs [5]error
+	var errs [6]error
 	e.listen, errs[0] = parseBind("listen address", o.Listen)
 	if e.listen.pipe != "" {
 		errs[0] = fmt.Errorf("listen address %q: want \"address:port\"", o.Listen)
@@ -145,6 +149,11 @@ func (o Options) endpoints() (endpoints, error) {
 	e.admin, errs[3] = parseAdmin(o.Admin)
 	if o.XDS != "" {
 		e.xds, errs[4] = parseAddress("xds address", o.XDS)
+	}
+	if o.Module != "" {
+		if e.module, errs[5] = parseAddress("module address", o.Module); e.module.pipe == "" && errs[5] == nil {
+			errs[5] = fmt.Errorf("module address %q: want a Unix socket, \"unix:/path\": the keys of sessions go over it", o.Module)
+		}
 	}
 	err := errors.Join(errs[:]...)
 	for _, origin := range o.AllowedOrigins {

@@ -36,10 +36,9 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 				unlabelled(),
 				elsewhere(),
 			},
-			TypedPerFilterConfig: map[string]*anypb.Any{
-				corsFilter:   b.pack(endpointCORS(b.options.AllowedOrigins)),
-				RouterFilter: b.withMode(requestMode(true)),
-			},
+			TypedPerFilterConfig: b.onRoutes(map[string]*anypb.Any{
+				corsFilter: b.pack(endpointCORS(b.options.AllowedOrigins)),
+			}),
 		}},
 	}
 }
@@ -88,6 +87,10 @@ func toBroker() *routev3.Route {
 
 // toServer goes where the label says, whatever Host the client named. How long a call may take, the router says in a header of the request.
 func (b *builder) toServer() *routev3.Route {
+	hidden := []string{wire.HeaderSessionID}
+	if b.inside() { // else it is our own mark, which whoever judges the answer takes off
+		hidden = append(hidden, wire.HeaderAnswered)
+	}
 	return &routev3.Route{
 		Name:  "server",
 		Match: withHeaders(present(wire.HeaderCluster)),
@@ -95,7 +98,7 @@ func (b *builder) toServer() *routev3.Route {
 			ClusterSpecifier: &routev3.RouteAction_ClusterHeader{ClusterHeader: wire.HeaderCluster},
 		})},
 		RequestHeadersToRemove:  []string{wire.HeaderCluster, wire.HeaderRouterKey, wire.HeaderIntent, wire.HeaderAuthorized},
-		ResponseHeadersToRemove: []string{wire.HeaderSessionID},
+		ResponseHeadersToRemove: hidden,
 	}
 }
 
@@ -108,7 +111,9 @@ func (b *builder) toWatchedServer() *routev3.Route {
 		Path:   []*matcherv3.MetadataMatcher_PathSegment{{Segment: &matcherv3.MetadataMatcher_PathSegment_Key{Key: wire.KeyWatched}}},
 		Value:  &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_PresentMatch{PresentMatch: true}},
 	}}
-	r.TypedPerFilterConfig = map[string]*anypb.Any{judgeFilter: b.unjudged()}
+	if !b.inside() {
+		r.TypedPerFilterConfig = map[string]*anypb.Any{judgeFilter: b.unjudged()}
+	}
 	return r
 }
 

@@ -55,11 +55,12 @@ func http1Or2() *httpv3.HttpProtocolOptions_AutoConfig {
 // finish are the filters that run last, whatever the policies did: they take off what is the client's and the gateway's own, and put on what
 // is configured for the server.
 func (b *builder) finish(in Cluster) []*hcmv3.HttpFilter {
+	response := []*mutationv3.HeaderMutation{remove("set-cookie"), removePrefix(wire.EnvoyPrefix)}
+	if !b.inside() { // the router module knows such answers without a mark
+		response = append(response, set(wire.HeaderAnswered, "1"))
+	}
 	filters := []*hcmv3.HttpFilter{b.filter("envoy.filters.http.header_mutation", &headersv3.HeaderMutation{
-		Mutations: &headersv3.Mutations{
-			RequestMutations:  requestMutations(in.Server),
-			ResponseMutations: []*mutationv3.HeaderMutation{remove("set-cookie"), removePrefix(wire.EnvoyPrefix), set(wire.HeaderAnswered, "1")},
-		},
+		Mutations: &headersv3.Mutations{RequestMutations: requestMutations(in.Server), ResponseMutations: response},
 	})}
 	if c := in.Server.Credential; isInjected(c) {
 		filters = append(filters, b.filter("envoy.filters.http.credential_injector", b.injector(in.Name, c)))

@@ -1,0 +1,67 @@
+package catalog
+
+import (
+	"time"
+
+	"github.com/guicassolato/mcp-gateway/internal/config"
+)
+
+// Portable is a snapshot on its way to another process, which builds the same one of it. There are no credentials in it, and nothing of how the
+// servers fare: two that are equal route alike. All of it can be encoded.
+type Portable struct {
+	Servers        []PortableServer
+	VirtualServers []config.VirtualServer
+}
+
+// PortableServer is one server with what it lists.
+type PortableServer struct {
+	Server Server
+	// Timeouts are those of tools that have one of their own, in the order of the list.
+	Timeouts []ToolTimeout
+}
+
+// ToolTimeout is the timeout of one tool, by the server's own name for it.
+type ToolTimeout struct {
+	Tool    string
+	Timeout time.Duration
+}
+
+// Portable is the snapshot as another process gets it.
+func (s *Snapshot) Portable() *Portable {
+	p := &Portable{Servers: make([]PortableServer, len(s.servers))}
+	place := make(map[*Server]int, len(s.servers))
+	for i, server := range s.servers {
+		place[server] = i
+		p.Servers[i].Server = *server
+		p.Servers[i].Server.State = State{Listing: server.State.Listing}
+	}
+	for _, it := range s.Items(Tool) {
+		if it.Timeout != it.Server.Timeout {
+			ps := &p.Servers[place[it.Server]]
+			ps.Timeouts = append(ps.Timeouts, ToolTimeout{Tool: it.Name, Timeout: it.Timeout})
+		}
+	}
+	for _, v := range s.views {
+		p.VirtualServers = append(p.VirtualServers, *v.virtual)
+	}
+	return p
+}
+
+// Snapshot builds the snapshot again. The Portable must not be modified then.
+func (p *Portable) Snapshot() *Snapshot {
+	b := builder{in: Input{VirtualServers: p.VirtualServers}, snap: &Snapshot{byName: make(map[string]*Server, len(p.Servers))}}
+	for i := range p.Servers {
+		s := p.Servers[i].Server
+		own := make(map[string]time.Duration, len(p.Servers[i].Timeouts))
+		for _, t := range p.Servers[i].Timeouts {
+			own[t.Tool] = t.Timeout
+		}
+		b.take(&s, func(tool string) time.Duration {
+			if t, ok := own[tool]; ok {
+				return t
+			}
+			return s.Timeout
+		})
+	}
+	return b.whole()
+}
