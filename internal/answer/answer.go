@@ -22,6 +22,8 @@ type Head struct {
 	Local bool
 	// End tells that there is no body.
 	End bool
+	// Stateless tells that the request was of a revision without sessions.
+	Stateless bool
 }
 
 // Verb says what an adapter has to do next.

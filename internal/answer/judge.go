@@ -28,6 +28,8 @@ func bad(h Head, kind string, asked bool) string {
 		return "answered with a redirect, which is not followed; its configured url should be the final one"
 	case h.Status == http.StatusUnauthorized || h.Status == http.StatusForbidden || h.Status == http.StatusProxyAuthRequired:
 		return "did not accept the gateway's own credential"
+	case h.Status == http.StatusNotFound && h.Stateless && kind == "application/json":
+		return "" // without sessions, it is a method that is unknown
 	case h.Status == http.StatusNotFound || h.Status == http.StatusMethodNotAllowed:
 		return "has nothing at its configured url"
 	case h.Status == http.StatusAccepted || h.Status == http.StatusNoContent || h.End:

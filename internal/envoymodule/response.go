@@ -46,7 +46,7 @@ func (f *filter) judge(h answer.Head) shared.HeadersStatus {
 	if h.Status == http.StatusOK && !h.End && (h.ContentType == "application/json" || h.ContentType == "text/event-stream") {
 		return shared.HeadersStatusContinue // nearly all
 	}
-	h.Local = f.isLocal()
+	h.Local, h.Stateless = f.isLocal(), f.fact(wire.KeyRevision) != ""
 	r := answer.Judge(f.fact(wire.KeyServer), f.id(), h)
 	if r == nil {
 		return shared.HeadersStatusContinue
