@@ -28,6 +28,9 @@ func TestReadyMeansWhole(t *testing.T) {
 				want = append(want, name+"_tool")
 			}
 			g := testbed.StartGateway(t, testbed.Options{Mode: mode, Servers: specs(upstreams)})
+			if mode == testbed.Fed {
+				g.AwaitProgrammed(t)
+			}
 			c := testbed.Connect(t, g.Endpoint)
 			assert.Equal(t, want, c.ToolNames(t))
 			for _, tool := range want {

@@ -223,6 +223,19 @@ func (g *Gateway) check(t testing.TB) {
 	}
 }
 
+// AwaitProgrammed waits until Envoy can route to every server. Where an Envoy of somebody else's is fed, that is a moment after it listens.
+func (g *Gateway) AwaitProgrammed(t testing.TB) {
+	t.Helper()
+	Await(t, "Envoy to know every server", func() bool {
+		for _, s := range g.Status(t).Servers {
+			if !s.Programmed {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // AwaitTools waits until the gateway offers all of these tools.
 func (g *Gateway) AwaitTools(t testing.TB, names ...string) {
 	t.Helper()
@@ -245,7 +258,7 @@ type Status struct {
 	Sessions int
 	Servers  []struct {
 		Name, URL, State, LastError string
-		Sessions                    bool
+		Sessions, Programmed        bool
 	}
 	Problems []struct{ Server, Kind, Name, Message string }
 	Tools    []struct{ Name, Server, OwnName string }
