@@ -22,8 +22,8 @@ type MCPVirtualServer struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// What is wanted: what the virtual server has. It has everything that any of the lists chooses; without any list it has nothing but what MCPServers add
-	// to it by their virtualServers.
+	// What is wanted: what the virtual server has. It has everything that any of the lists chooses, of tools only those with the hints; without any list and
+	// hints it has nothing but what MCPServers add to it by their virtualServers.
 	// +required
 	Spec MCPVirtualServerSpec `json:"spec"`
 	// What is: whether the gateway serves it, where, and how much is in it.
@@ -73,6 +73,35 @@ type MCPVirtualServerSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256
 	Servers []ServerReference `json:"servers,omitempty"`
+
+	// What the annotations of its tools must say: of what tools and servers choose, it has only those tools. Without tools and servers, these are all tools
+	// of all servers that say so. Prompts and resources have no annotations of the kind and are not concerned. A policy has to say so too, if nobody shall
+	// call the others: they are still at the gateway's own path.
+	// +optional
+	Hints *ToolHints `json:"hints,omitempty"`
+}
+
+// ToolHints are what a tool's annotations must say, in the words of policies. A tool that says nothing has the specification's defaults: not read-only,
+// destructive, not idempotent, in an open world.
+//
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule=`!(has(self.readOnly) && self.readOnly && has(self.destructive) && self.destructive)`,message="no tool is both readOnly and destructive; a tool that is read-only is not destructive"
+type ToolHints struct {
+	// Whether the tool changes nothing.
+	// +optional
+	ReadOnly *bool `json:"readOnly,omitempty"`
+
+	// Whether it may destroy something, and not only add. A tool that is read-only is not destructive, whatever it says.
+	// +optional
+	Destructive *bool `json:"destructive,omitempty"`
+
+	// Whether calling it again with the same arguments changes nothing more.
+	// +optional
+	Idempotent *bool `json:"idempotent,omitempty"`
+
+	// Whether it reaches things outside, such as the web, that nobody can list.
+	// +optional
+	OpenWorld *bool `json:"openWorld,omitempty"`
 }
 
 // ServerReference names an MCPServer.

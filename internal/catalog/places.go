@@ -11,6 +11,8 @@ func newPlaces(n int) places { return make(places, (n+wordBits-1)/wordBits) }
 
 func (p places) add(place int) { p[place/wordBits] |= 1 << (place % wordBits) }
 
+func (p places) remove(place int) { p[place/wordBits] &^= 1 << (place % wordBits) }
+
 func (p places) has(place int) bool {
 	return place/wordBits < len(p) && p[place/wordBits]&(1<<(place%wordBits)) != 0
 }

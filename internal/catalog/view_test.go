@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/policy"
 )
 
 // TestViewIsAFilter proves that a virtual server shows what its patterns say, one by one: the same items in the same order, in pages of any size (Invariants 5, 9).
@@ -101,6 +102,39 @@ func TestViewsByName(t *testing.T) {
 	all := snap.All()
 	assert.Empty(t, all.Name()+all.Segment()+all.Description())
 	assert.Equal(t, 1, all.Len(Tool))
+}
+
+// TestHintsMeanWhatTheyDoInPolicies proves that a virtual server shows the very tools that a policy with the same hints allows, and has no others called.
+func TestHintsMeanWhatTheyDoInPolicies(t *testing.T) {
+	words := []string{"readOnly", "destructive", "idempotent", "openWorld"}
+	var defs []string
+	for i := range 81 { // each annotation is true, false or left out
+		said := `"title":"t"`
+		for j, n := 0, i; j < len(words); j, n = j+1, n/3 {
+			if n%3 > 0 {
+				said += fmt.Sprintf(`,"%sHint":%t`, words[j], n%3 == 1)
+			}
+		}
+		defs = append(defs, fmt.Sprintf(`{"name":"t%02d","annotations":{%s}}`, i, said))
+	}
+	in := one(Tool, defs...)
+	for i := 1; i < 81; i++ {
+		hints := map[string]bool{}
+		for j, n := 0, i; j < len(words); j, n = j+1, n/3 {
+			if n%3 > 0 {
+				hints[words[j]] = n%3 == 1
+			}
+		}
+		in.VirtualServers = append(in.VirtualServers, config.VirtualServer{Name: fmt.Sprint("v", i), Tools: []string{"*"}, Hints: hints})
+	}
+	snap := Build(in)
+	for _, v := range snap.VirtualServers() {
+		pattern := policy.Pattern{Kind: policy.Tool, Hints: v.virtual.Hints}
+		for _, it := range snap.Items(Tool) {
+			allowed := pattern.Match(policy.Request{Kind: policy.Tool, Name: it.Name, PublicName: it.PublicName, Hints: it.Hints})
+			assert.Equal(t, allowed, v.Find(Tool, it.PublicName) != nil, "%v: %s", v.virtual.Hints, it.Definition)
+		}
+	}
 }
 
 // TestViewOfResources is about URIs that no list has: those of templates.

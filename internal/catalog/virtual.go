@@ -3,6 +3,7 @@ package catalog
 import (
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/guicassolato/mcp-gateway/internal/config"
@@ -68,6 +69,9 @@ func (v *View) choose(offers *offered) {
 				has.add(place)
 			}
 		}
+		if kind == Tool {
+			l.withHints(v.virtual.Hints, has)
+		}
 		if has.len() == 0 {
 			continue
 		}
@@ -81,7 +85,8 @@ func (v *View) choose(offers *offered) {
 	}
 	v.features = v.snap.all.features.part(v.virtual)
 	for server := range named {
-		reached[server] = true
+		// What a server tells of tools that the hints leave out would only mislead.
+		reached[server] = reached[server] || v.virtual.Hints == nil
 		if server.State.Listing != nil && server.Programmed {
 			v.features.add(server)
 		}
@@ -142,6 +147,28 @@ func (l *list) match(patterns []string, to places) {
 			}
 		}
 	}
+}
+
+// withHints takes out the places of the tools whose annotations say otherwise, or leave a default that does.
+func (l *list) withHints(hints map[string]bool, from places) {
+	if len(hints) == 0 {
+		return
+	}
+	for i, it := range l.items {
+		if from.has(i) && !it.hinted(hints) {
+			from.remove(i)
+		}
+	}
+}
+
+func (it *Item) hinted(hints map[string]bool) bool {
+	said := strings.Split(it.Hints, ",")
+	for name, want := range hints {
+		if !slices.Contains(said, name+"="+strconv.FormatBool(want)) {
+			return false
+		}
+	}
+	return true
 }
 
 func matchesAny(patterns []string, text string) bool {

@@ -10,14 +10,23 @@ type File struct {
 	VirtualServers []VirtualServerSpec `yaml:"virtualServers,omitempty"`
 }
 
-// VirtualServerSpec is one entry of virtualServers. It has everything that any of its lists chooses.
+// VirtualServerSpec is one entry of virtualServers. It has everything that any of its lists chooses, of tools only those with the hints.
 type VirtualServerSpec struct {
-	Name        string   `yaml:"name"`
-	Description string   `yaml:"description,omitempty"`
-	Tools       []string `yaml:"tools,omitempty"`
-	Prompts     []string `yaml:"prompts,omitempty"`
-	Resources   []string `yaml:"resources,omitempty"`
-	Servers     []string `yaml:"servers,omitempty"`
+	Name        string     `yaml:"name"`
+	Description string     `yaml:"description,omitempty"`
+	Tools       []string   `yaml:"tools,omitempty"`
+	Prompts     []string   `yaml:"prompts,omitempty"`
+	Resources   []string   `yaml:"resources,omitempty"`
+	Servers     []string   `yaml:"servers,omitempty"`
+	Hints       *HintsSpec `yaml:"hints,omitempty"`
+}
+
+// HintsSpec is what a tool's annotations must say. What is left out may be either way.
+type HintsSpec struct {
+	ReadOnly    *bool `yaml:"readOnly,omitempty"`
+	Destructive *bool `yaml:"destructive,omitempty"`
+	Idempotent  *bool `yaml:"idempotent,omitempty"`
+	OpenWorld   *bool `yaml:"openWorld,omitempty"`
 }
 
 // ServerSpec is one entry of servers.

@@ -156,10 +156,14 @@ func renderVirtual(config *Config) []map[string]any {
 	var list []map[string]any
 	for i := range config.VirtualServers {
 		v := &config.VirtualServers[i]
-		list = append(list, map[string]any{
+		r := map[string]any{
 			"name": v.Name, "segment": v.Segment(), "description": v.Description,
 			"tools": v.Tools, "prompts": v.Prompts, "resources": v.Resources, "servers": v.Servers,
-		})
+		}
+		if v.Hints != nil {
+			r["hints"] = v.Hints
+		}
+		list = append(list, r)
 	}
 	return list
 }

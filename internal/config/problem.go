@@ -84,6 +84,11 @@ func (r *report) field(field, format string, args ...any) {
 	}
 }
 
+// hasProblemIn tells whether anything in a mapping has been reported, so that what seems to be missing may have been meant.
+func (r *report) hasProblemIn(field string) bool {
+	return slices.ContainsFunc(r.problems, func(p Problem) bool { return strings.HasPrefix(p.Field, field+".") })
+}
+
 // place is where the field stands or, for one that is not there, where its nearest parent does.
 func (r *report) place(field string) position {
 	for {

@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// VirtualServer is a choice among what the servers offer, at a path of its own. It has everything that any of its lists chooses.
+// VirtualServer is a choice among what the servers offer, at a path of its own. It has everything that any of its lists chooses, of tools only those with
+// the hints.
 type VirtualServer struct {
 	// Name is a DNS label, or two as "namespace/name".
 	Name        string
@@ -16,6 +17,9 @@ type VirtualServer struct {
 	Tools, Prompts, Resources []string
 	// Servers are the names of those of which it has everything. All of them are configured.
 	Servers []string
+	// Hints are what the annotations of its tools must say, the specification's defaults included, by the names that policies have for them: readOnly,
+	// destructive, idempotent, openWorld. Nil where all tools will do.
+	Hints map[string]bool
 }
 
 // Segment is the last segment of its path, /mcp/SEGMENT: the name without the namespace.
@@ -51,9 +55,35 @@ func (c *compiler) virtualServers(file File, servers map[string]string) []Virtua
 		v.Prompts = c.patterns(spec.Prompts, child(field, "prompts"))
 		v.Resources = c.patterns(spec.Resources, child(field, "resources"))
 		v.Servers = c.chosenServers(spec.Servers, file, servers, child(field, "servers"))
+		v.Hints = c.hints(spec.Hints, child(field, "hints"))
+		if v.Hints != nil && len(v.Tools) == 0 && len(v.Servers) == 0 {
+			v.Tools = []string{"*"} // hints choose among something: without a choice of tools, among all
+		}
 		list = append(list, v)
 	}
 	return list
+}
+
+// hints are nil where there are none.
+func (c *compiler) hints(spec *HintsSpec, field string) map[string]bool {
+	if spec == nil {
+		return nil
+	}
+	hints := map[string]bool{}
+	for name, value := range map[string]*bool{
+		"readOnly": spec.ReadOnly, "destructive": spec.Destructive, "idempotent": spec.Idempotent, "openWorld": spec.OpenWorld,
+	} {
+		if value != nil {
+			hints[name] = *value
+		}
+	}
+	switch {
+	case len(hints) == 0 && !c.hasProblemIn(field):
+		c.field(field, "is empty; it must have at least one of readOnly, destructive, idempotent and openWorld")
+	case hints["readOnly"] && hints["destructive"]:
+		c.field(field, "no tool is both readOnly and destructive; a tool that is read-only is not destructive")
+	}
+	return hints
 }
 
 func (c *compiler) virtualPath(v *VirtualServer, field string, paths map[string]string) {

@@ -116,7 +116,10 @@ func (c *choice) judge() (document []byte) {
 	spec := config.VirtualServerSpec{
 		Name: c.key.String(), Description: c.object.Spec.Description,
 		Tools: texts(c.object.Spec.Tools), Prompts: texts(c.object.Spec.Prompts), Resources: texts(c.object.Spec.Resources),
-		Servers: c.servers,
+		Servers: c.servers, Hints: c.hints(),
+	}
+	if spec.Hints != nil && len(c.object.Spec.Tools) == 0 && len(c.object.Spec.Servers) == 0 {
+		spec.Tools = []string{"*"} // as servers that join by themselves must not take away the tools of others
 	}
 	around := config.File{VirtualServers: []config.VirtualServerSpec{spec}}
 	for _, name := range c.servers {
@@ -141,6 +144,17 @@ func (c *choice) judge() (document []byte) {
 		c.refuse(v1alpha1.ReasonInvalid, "%s: %s.", virtualSourceOf(field), message)
 	}
 	return document
+}
+
+// hints are nil where there are none, and also where the object chooses among servers of which none is there: alone they would choose among all.
+func (c *choice) hints() *config.HintsSpec {
+	of := &c.object.Spec
+	if of.Hints == nil || len(of.Tools) == 0 && len(of.Servers) > 0 && len(c.servers) == 0 {
+		return nil
+	}
+	return &config.HintsSpec{
+		ReadOnly: of.Hints.ReadOnly, Destructive: of.Hints.Destructive, Idempotent: of.Hints.Idempotent, OpenWorld: of.Hints.OpenWorld,
+	}
 }
 
 // virtualSourceOf tells where the value of an entry's field comes from.
