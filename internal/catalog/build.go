@@ -25,6 +25,8 @@ type Input struct {
 	Servers []config.Server
 	// VirtualServers are the configured virtual servers. No two have one path.
 	VirtualServers []config.VirtualServer
+	// Reserved are names of tools that the gateway has itself.
+	Reserved []string
 	// States is what is known of each server by name.
 	States map[string]State
 	// Cluster names Envoy's cluster of a server; nil means the server's name.
@@ -154,6 +156,10 @@ func (b *builder) item(s *Server, timeoutOf func(tool string) time.Duration, kin
 	}
 	it := &Item{Kind: kind, Server: s, Name: name, PublicName: publicName(s, kind, name), Definition: def, Timeout: s.Timeout}
 	l := &b.snap.lists[kind]
+	if kind == Tool && slices.Contains(b.in.Reserved, it.PublicName) {
+		b.report(s, kind, it.PublicName, "the gateway has a tool of this name itself; give the server a toolPrefix")
+		return
+	}
 	if owner := l.byName[it.PublicName]; owner != nil {
 		b.report(s, kind, it.PublicName, taken(owner, s))
 		return

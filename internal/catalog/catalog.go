@@ -5,6 +5,7 @@ package catalog
 
 import (
 	"encoding/json"
+	"sync"
 	"time"
 )
 
@@ -209,6 +210,9 @@ type Snapshot struct {
 	all                         View
 	views                       []*View
 	viewsByName, viewsBySegment map[string]*View
+
+	indexed sync.Once // guards the making of index, which is the one thing that is made late
+	index   *index
 }
 
 // Features is what the servers behind can do together.
