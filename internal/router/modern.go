@@ -232,7 +232,9 @@ func decodeValue(v string) (string, bool) {
 
 // callModern sends a call to the server that owns the item: straight there where it speaks the client's revision, else by the broker.
 func (x *exchange) callModern(it *catalog.Item, own string) *jsonrpc.Error {
-	if err := x.checkParams(it.Params); err != nil {
+	if x.unwrapped {
+		x.repeatParams(it.Params)
+	} else if err := x.checkParams(it.Params); err != nil {
 		return err
 	}
 	d, method := x.d, x.m.MethodName()

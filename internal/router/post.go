@@ -25,6 +25,8 @@ type exchange struct {
 	sess *session.Session
 	// stateless tells that the message is of a revision without sessions.
 	stateless bool
+	// unwrapped tells that the message was the argument of wire.ToolCall.
+	unwrapped bool
 }
 
 func (r *Router) post(req *Request, body []byte, d *Decision) {
@@ -129,6 +131,9 @@ func (x *exchange) named(kind catalog.Kind, header, key string) *jsonrpc.Error {
 	name, err := x.text(span, "name")
 	if err != nil {
 		return err
+	}
+	if kind == catalog.Tool && x.ownTool(name) {
+		return x.own(name)
 	}
 	it := x.view.Find(kind, name)
 	if it == nil {

@@ -85,6 +85,12 @@ const (
 // BrokerServer is the value of HeaderServer for what the broker itself answers.
 const BrokerServer = "mcpBroker"
 
+// The tools that the gateway has itself, where it does not show all of the servers'.
+const (
+	ToolSearch = "search_tools"
+	ToolCall   = "call_tool"
+)
+
 // BrokerCluster is Envoy's cluster of the broker. No server can have this name: it is not a DNS label.
 const BrokerCluster = "mcp_broker"
 
