@@ -51,7 +51,7 @@ func TestUsageErrors(t *testing.T) {
 				"--admin-address \"host:port\": want host:port or unix:/path\n" +
 				"--xds-address \":99999\": want host:port or unix:/path",
 		},
-		"numbers":                {[]string{"--page-size", "0", "--drain-timeout", "-1s", "--max-request-bytes=-5"}, "--max-request-bytes: must be more than 0\n--page-size: must be more than 0\n--drain-timeout: must be more than 0"},
+		"numbers":                {[]string{"--page-size", "0", "--drain-timeout", "-1s", "--max-request-bytes=-5", "--tool-search-threshold=-1"}, "--max-request-bytes: must be more than 0\n--page-size: must be more than 0\n--drain-timeout: must be more than 0\n--tool-search-threshold: must not be negative"},
 		"a number that is none":  {[]string{"--page-size", "many"}, `invalid argument "many" for "--page-size" flag: strconv.ParseInt: parsing "many": invalid syntax; see mcp-broker-router --help`},
 		"origins":                {[]string{"--allowed-origins", "https://ok.example.com,*,https://x.example.com/path"}, "--allowed-origins \"*\": want scheme://host or scheme://host:port, without a path or a wildcard\n--allowed-origins \"https://x.example.com/path\": want scheme://host or scheme://host:port, without a path or a wildcard"},
 		"the public URL":         {[]string{"--public-url", "mcp.example.com"}, `--public-url "mcp.example.com": want a URL like https://mcp.example.com`},

@@ -122,7 +122,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	if g.feed != nil {
 		clusters = g.feed
 	}
-	g.publisher = newPublisher(cfg, clusters, s.controlPlane == controlPlaneIstio, g.logger, g.snapshotChanged)
+	g.publisher = newPublisher(cfg, clusters, s.controlPlane == controlPlaneIstio, s.ownTools(), g.logger, g.snapshotChanged)
 	g.assembleCredentials()
 	g.metrics = telemetry.NewMetrics(g.version, telemetry.Sources{Snapshot: g.publisher.Snapshot, Sessions: g.sessions.Count})
 	if g.kube == nil {
@@ -138,9 +138,9 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	g.broker = broker.New(g.brokerOptions(broker.Options{
 		RouterKey: routerKey, Sessions: g.sessions, Snapshot: g.publisher.Snapshot,
 		Endpoint: g.manager.Endpoint, Poke: g.manager.Poke, Logger: g.logger, Version: g.version,
-		PageSize: s.pageSize, MaxBody: s.maxRequestBytes, Key: key, ResourceMetadata: g.resourceMetadata(metadata, public),
+		PageSize: s.pageSize, ToolSearchThreshold: s.toolSearch, MaxBody: s.maxRequestBytes, Key: key, ResourceMetadata: g.resourceMetadata(metadata, public),
 	}))
-	routing := router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader(), TokenHeader: s.tokenHeader()}
+	routing := router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader(), TokenHeader: s.tokenHeader(), ToolSearch: s.toolSearch > 0}
 	options := extproc.Options{
 		Router: router.New(routing, g.sessions, g.publisher.Snapshot),
 		Replay: func(ctx context.Context, c *router.Call) (*http.Response, error) {

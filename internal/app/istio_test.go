@@ -20,7 +20,7 @@ func TestForeignClusters(t *testing.T) {
 		{Name: "token", Cluster: "outbound|80||token", Enabled: true, Credential: &config.Credential{Kind: config.ClientToken}},
 		{Name: "headers", Cluster: "outbound|80||headers", Enabled: true, Headers: []config.Header{{Name: "x-env", Value: "prod"}}},
 	}}
-	p := newPublisher(cfg, nil, true, slog.New(slog.DiscardHandler), func(*catalog.Snapshot, *catalog.Snapshot) {})
+	p := newPublisher(cfg, nil, true, nil, slog.New(slog.DiscardHandler), func(*catalog.Snapshot, *catalog.Snapshot) {})
 	carried := map[string]bool{}
 	for _, s := range p.Snapshot().Servers() {
 		assert.True(t, s.Programmed, s.Name)
@@ -29,7 +29,7 @@ func TestForeignClusters(t *testing.T) {
 	assert.Equal(t, map[string]bool{"team/plain": false, "nameless": true, "secret": true, "token": true, "headers": true}, carried)
 	assert.Equal(t, "outbound|80||plain", p.Snapshot().Server("team/plain").Cluster)
 
-	p = newPublisher(cfg, nil, false, slog.New(slog.DiscardHandler), func(*catalog.Snapshot, *catalog.Snapshot) {})
+	p = newPublisher(cfg, nil, false, nil, slog.New(slog.DiscardHandler), func(*catalog.Snapshot, *catalog.Snapshot) {})
 	assert.Equal(t, "team.plain", p.Snapshot().Server("team/plain").Cluster)
 	assert.False(t, p.Snapshot().Server("secret").Carried)
 }

@@ -54,6 +54,7 @@ type view struct {
 type publisher struct {
 	feed     feed
 	foreign  bool // somebody else feeds Envoys
+	reserved []string
 	onChange func(old, now *catalog.Snapshot)
 	before   func(next *catalog.Snapshot) // it is published; nil means that nobody has to know
 	logger   *slog.Logger
@@ -95,9 +96,9 @@ type lingering struct {
 }
 
 // newPublisher publishes the servers of the configuration, of which nothing is known yet.
-func newPublisher(cfg *config.Config, f feed, foreign bool, logger *slog.Logger, onChange func(old, now *catalog.Snapshot)) *publisher {
+func newPublisher(cfg *config.Config, f feed, foreign bool, reserved []string, logger *slog.Logger, onChange func(old, now *catalog.Snapshot)) *publisher {
 	p := &publisher{
-		feed: f, foreign: foreign, onChange: onChange, logger: logger, wake: make(chan struct{}, 1),
+		feed: f, foreign: foreign, reserved: reserved, onChange: onChange, logger: logger, wake: make(chan struct{}, 1),
 		cfg: cfg, states: map[string]catalog.State{}, started: time.Now(),
 		shown: map[string]entry{}, wanted: map[string]entry{}, changed: map[string]time.Time{},
 		linger: map[string]lingering{}, acked: map[string]bool{}, held: map[string]bool{},
@@ -198,7 +199,7 @@ func (p *publisher) publish(now time.Time) (again time.Time) {
 		v.urls[name] = e.server.URL()
 	}
 	v.snapshot = catalog.Build(catalog.Input{
-		Servers: servers, VirtualServers: cfg.VirtualServers, States: states, Programmed: p.programmed,
+		Servers: servers, VirtualServers: cfg.VirtualServers, Reserved: p.reserved, States: states, Programmed: p.programmed,
 		Cluster:  func(s *config.Server) string { return p.shown[s.Name].cluster },
 		HasToken: p.hasToken,
 		Carried:  func(s *config.Server) bool { return p.foreign && carriedByBroker(s) },

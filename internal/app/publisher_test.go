@@ -120,7 +120,7 @@ func publishing(t *testing.T, f *fakeFeed, cfg *config.Config, test func(b *benc
 			f.changed = make(chan struct{}) // channels belong to the bubble that made them
 			clusters = f
 		}
-		b.publisher = newPublisher(cfg, clusters, false, slog.New(slog.DiscardHandler), func(old, now *catalog.Snapshot) {
+		b.publisher = newPublisher(cfg, clusters, false, nil, slog.New(slog.DiscardHandler), func(old, now *catalog.Snapshot) {
 			if len(b.seen) > 0 {
 				assert.Same(t, b.seen[len(b.seen)-1], old, "each snapshot follows the one before")
 			}

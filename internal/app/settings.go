@@ -40,6 +40,7 @@ type settings struct {
 	allowedOrigins     []string
 	maxRequestBytes    int64
 	pageSize           int
+	toolSearch         int
 	sessionKeyFile     string
 	authorizerKeyFile  string
 	authorizerIssuer   string
@@ -86,6 +87,7 @@ func (s *settings) serving(f *pflag.FlagSet) {
 	f.StringSliceVar(&s.allowedOrigins, "allowed-origins", nil, "web `origins` whose pages may call, like https://app.example.com, beside those of this machine; separated by commas")
 	f.Int64Var(&s.maxRequestBytes, "max-request-bytes", router.DefaultMaxBody, "the largest request body in `bytes`")
 	f.IntVar(&s.pageSize, "page-size", broker.DefaultPageSize, "the most `items` in one page of a list")
+	f.IntVar(&s.toolSearch, "tool-search-threshold", 0, "the most `tools` that a client is shown: one that may have more gets tools to search for them and to call them; 0 means that all are shown")
 	f.StringVar(&s.sessionKeyFile, flagKey, "", "`file` with the secret, at least 32 bytes, that session tokens are signed with; replicas share it. Or the environment variable "+envSessionKey+"; with neither, a key is made for this run")
 	f.DurationVar(&s.sessionMaxAge, "session-max-age", session.DefaultMaxAge, "the longest life of a client's session")
 	f.DurationVar(&s.sessionIdleTimeout, "session-idle-timeout", session.DefaultMaxIdle, "how long a client's session may rest before it ends")
@@ -142,6 +144,9 @@ func (s *settings) check() error {
 	positive("session-max-age", s.sessionMaxAge > 0)
 	positive("session-idle-timeout", s.sessionIdleTimeout > 0)
 	positive("drain-timeout", s.drainTimeout > 0)
+	if s.toolSearch < 0 {
+		errs = append(errs, errors.New("--tool-search-threshold: must not be negative"))
+	}
 	if s.shutdownDelay < 0 {
 		errs = append(errs, errors.New("--shutdown-delay: must not be negative"))
 	}
@@ -163,6 +168,14 @@ func (s *settings) checkModule() error {
 		return fmt.Errorf("--%s needs --%s: an Envoy that nobody feeds asks by ext_proc", flagModule, flagXDS)
 	}
 	return checkAddress(flagModule, s.moduleAddress)
+}
+
+// ownTools are the names of the tools that the gateway has itself.
+func (s *settings) ownTools() []string {
+	if s.toolSearch == 0 {
+		return nil
+	}
+	return []string{wire.ToolSearch, wire.ToolCall}
 }
 
 // checkOrigins brings the origins to the form in which browsers send them.

@@ -37,6 +37,9 @@ type Options struct {
 	Version  string
 	// PageSize is the most items in one page of a list, default 1 000.
 	PageSize int
+	// ToolSearchThreshold is the most tools that a caller is shown: who may have more searches for them. 0 means that all are shown. The router and the catalog
+	// have to know that the names wire.ToolSearch and wire.ToolCall are the gateway's.
+	ToolSearchThreshold int
 	// MaxBody is the largest request in bytes, default 4 MiB; the router enforces its own before.
 	MaxBody int64
 	Key     session.Key
@@ -221,6 +224,8 @@ func (b *Broker) request(w http.ResponseWriter, r *http.Request, s *session.Sess
 		b.result(w, m, []byte("{}"))
 	case "tools/list":
 		b.list(w, r, m, access, catalog.Tool, "tools")
+	case "tools/call":
+		b.callOwn(w, r, m, access)
 	case "prompts/list":
 		b.list(w, r, m, access, catalog.Prompt, "prompts")
 	case "resources/list":

@@ -41,6 +41,8 @@ func (b *Broker) modern(w http.ResponseWriter, r *http.Request, m *jsonrpc.Messa
 		b.see(w, r, m.ID.Of(m.Body), func(view *catalog.View) { b.subscribe(w, r, m, access, view) })
 	case "tools/list":
 		b.list(w, r, m, access, catalog.Tool, "tools")
+	case "tools/call":
+		b.callOwn(w, r, m, access)
 	case "prompts/list":
 		b.list(w, r, m, access, catalog.Prompt, "prompts")
 	case "resources/list":
