@@ -42,6 +42,9 @@
 {{- if ne (int .Values.pageSize) 1000 }}
 - --page-size={{ int .Values.pageSize }}
 {{- end }}
+{{- if int .Values.toolSearchThreshold }}
+- --tool-search-threshold={{ int .Values.toolSearchThreshold }}
+{{- end }}
 {{- with .Values.consent.clientID }}
 - --consent-client-id={{ . }}
 {{- end }}
