@@ -17,6 +17,7 @@ import (
 
 	"github.com/guicassolato/mcp-gateway/internal/config"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 // Input is all that a Snapshot is built from.
@@ -325,6 +326,7 @@ func putCredential(put func(parts ...string), c *config.Credential) {
 type capabilities struct {
 	names     map[string]bool
 	subscribe bool
+	tasks     bool
 }
 
 func (c capabilities) has(name string) bool { return c.names[name] }
@@ -341,6 +343,11 @@ func parseCapabilities(raw json.RawMessage) capabilities {
 	var resources struct{ Subscribe bool }
 	if json.Unmarshal(members["resources"], &resources) == nil {
 		c.subscribe = resources.Subscribe
+	}
+	var extensions map[string]json.RawMessage
+	if json.Unmarshal(members["extensions"], &extensions) == nil {
+		settings := extensions[wire.ExtensionTasks]
+		c.tasks = len(settings) > 0 && settings[0] == '{'
 	}
 	return c
 }

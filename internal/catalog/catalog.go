@@ -169,6 +169,9 @@ func (s *Server) Revision() string {
 // Offers tells whether the server declared a capability, such as "logging" or "completions".
 func (s *Server) Offers(capability string) bool { return s.caps.has(capability) }
 
+// Tasks tells whether the server may answer calls with tasks, as the extension of the revisions without sessions has them.
+func (s *Server) Tasks() bool { return s.caps.tasks && s.Modern() != "" }
+
 // Watchable tells whether the gateway can hear from the server itself of changes of single resources: it has a stream for that.
 func (s *Server) Watchable() bool { return s.caps.subscribe && (s.Modern() != "" || s.Sessions()) }
 
@@ -219,7 +222,9 @@ type Snapshot struct {
 type Features struct {
 	Prompts, Resources, Subscribe, Completions, Logging bool
 	// Listen tells whether clients without sessions can be told of changes of single resources.
-	Listen       bool
+	Listen bool
+	// Tasks tells whether calls of clients without sessions may be answered with tasks.
+	Tasks        bool
 	Instructions string
 }
 

@@ -100,6 +100,7 @@ func (f Features) part(v *config.VirtualServer) Features {
 	return Features{
 		Prompts: f.Prompts && prompts, Resources: f.Resources && resources, Subscribe: f.Subscribe && resources, Listen: f.Listen && resources,
 		Completions: f.Completions && (prompts || resources),
+		Tasks:       f.Tasks && len(v.Tools) > 0,
 		Logging:     f.Logging && (prompts || resources || len(v.Tools) > 0),
 	}
 }
@@ -109,6 +110,7 @@ func (f *Features) add(s *Server) {
 	f.Resources = f.Resources || s.Offers("resources")
 	f.Subscribe = f.Subscribe || s.caps.subscribe
 	f.Listen = f.Listen || s.Watchable()
+	f.Tasks = f.Tasks || s.Tasks()
 	f.Completions = f.Completions || s.Offers("completions")
 	f.Logging = f.Logging || s.Offers("logging")
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+	"github.com/guicassolato/mcp-gateway/internal/session"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -36,6 +37,9 @@ func outcome(t *testing.T, method string, modern bool) string {
 		name, params = "era_brief", `"name":"era_brief"`
 	case "resources/read", "resources/subscribe", "resources/unsubscribe":
 		name, params = "era://now", `"uri":"era://now"`
+	case "tasks/get", "tasks/update", "tasks/cancel":
+		name = w.tasks.Seal(session.Task{Server: "twin", Tool: "twin_both", ID: "1"}, session.Subject{})
+		params = `"taskId":"` + name + `"`
 	case "completion/complete":
 		params = `"ref":{"type":"ref/prompt","name":"era_brief"}`
 	}

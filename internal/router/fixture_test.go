@@ -25,6 +25,7 @@ type world struct {
 	router   *Router
 	snap     *catalog.Snapshot
 	sessions *session.Registry
+	tasks    session.Tasks
 	// open has backend sessions with "weather" and "team/notes", and calls 7 and "seven" in flight. fresh has none, but
 	// call 8 which the broker is still opening one for. forecasts is one of the virtual server of that name, with a backend session with "weather".
 	open, fresh, alice, forecasts *session.Session
@@ -38,7 +39,8 @@ func newWorld(tb testing.TB) *world {
 	key, err := session.NewKey([]byte("a key that is for tests alone, 32 bytes or more"))
 	require.NoError(tb, err)
 	w.sessions = session.NewRegistry(session.Options{Key: key})
-	w.router = New(Options{MaxBody: testMaxBody, BrokerKey: testBrokerKey, AllowedOrigins: []string{"https://App.example.com"}},
+	w.tasks = session.NewTasks(key)
+	w.router = New(Options{MaxBody: testMaxBody, BrokerKey: testBrokerKey, Tasks: w.tasks, AllowedOrigins: []string{"https://App.example.com"}},
 		w.sessions, func() *catalog.Snapshot { return w.snap })
 	alice, bob := jwt("alice"), jwt("bob")
 	w.open = w.create(tb, w.sessions, session.Subject{})
@@ -133,6 +135,7 @@ func newSnapshot(more []json.RawMessage) *catalog.Snapshot {
 		"unprogrammed": listing(true, wire.Revision20251125, [4][]string{{`{"name":"unreachable"}`}}),
 	}
 	listings["era"].Modern, listings["twin"].Modern = wire.Revision20260728, wire.Revision20260728
+	listings["twin"].Capabilities = json.RawMessage(`{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}`)
 	for _, name := range []string{"weather", "calc"} {
 		listings[name].Items[catalog.Tool] = append(listings[name].Items[catalog.Tool], more...)
 	}

@@ -93,6 +93,8 @@ func (x *exchange) routeModern(method string) *jsonrpc.Error {
 		return x.resource()
 	case "completion/complete":
 		return x.completion()
+	case "tasks/get", "tasks/update", "tasks/cancel":
+		return x.task()
 	case "server/discover", "tools/list", "prompts/list", "resources/list", "resources/templates/list", "subscriptions/listen":
 		x.broker()
 		return nil
@@ -245,7 +247,7 @@ func (x *exchange) callModern(it *catalog.Item, own string) *jsonrpc.Error {
 	// What no schema here tells of may be of one that the server has since: it is the server's to judge, and policies are told to heed only what is checked.
 	d.Set = append(d.Set, x.req.params...)
 	server := it.Server
-	if server.Modern() == "" || server.Carried {
+	if server.Modern() == "" || server.Carried || x.takesTasks(server) {
 		x.carried(it.Timeout)
 		return nil
 	}

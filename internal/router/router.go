@@ -30,6 +30,8 @@ type Options struct {
 	// AuthorityHeader is where a server's :authority goes. Empty means that it takes the place of the client's; else that one stays, for an Envoy whose
 	// choice of routes begins with it.
 	AuthorityHeader string
+	// Tasks reads the ids of tasks that the broker made.
+	Tasks session.Tasks
 	// ToolSearch tells that the gateway has the tools wire.ToolSearch and wire.ToolCall.
 	ToolSearch bool
 	// TokenHeader is where the token of an Authorization header of the one form that counts goes, without its scheme. Empty means nowhere.
@@ -49,13 +51,14 @@ type Router struct {
 	authority string
 	token     string
 	search    bool
+	tasks     session.Tasks
 	sessions  Sessions
 	snapshot  func() *catalog.Snapshot
 }
 
 // New makes a router that reads the current snapshot, once for each request, from a function.
 func New(o Options, sessions Sessions, snapshot func() *catalog.Snapshot) *Router {
-	r := &Router{maxBody: o.MaxBody, key: o.BrokerKey, token: o.TokenHeader, search: o.ToolSearch, sessions: sessions, snapshot: snapshot, origins: map[string]bool{}}
+	r := &Router{maxBody: o.MaxBody, key: o.BrokerKey, token: o.TokenHeader, search: o.ToolSearch, tasks: o.Tasks, sessions: sessions, snapshot: snapshot, origins: map[string]bool{}}
 	r.authority = cmp.Or(o.AuthorityHeader, ":authority")
 	if r.maxBody <= 0 {
 		r.maxBody = DefaultMaxBody

@@ -85,6 +85,9 @@ const (
 // BrokerServer is the value of HeaderServer for what the broker itself answers.
 const BrokerServer = "mcpBroker"
 
+// ExtensionTasks is the extension by which servers answer calls with tasks.
+const ExtensionTasks = "io.modelcontextprotocol/tasks"
+
 // The tools that the gateway has itself, where it does not show all of the servers'.
 const (
 	ToolSearch = "search_tools"
