@@ -64,6 +64,7 @@ const (
 type Broker struct {
 	opts      Options
 	cursorKey []byte
+	tasks     session.Tasks
 	flights   singleflight.Group // opening of backend sessions
 	closing   chan struct{}      // bounds how many backend sessions are closed at once
 	ctx       context.Context    // of what outlives a request
@@ -97,7 +98,7 @@ func New(o Options) *Broker {
 	if o.MaxBody <= 0 {
 		o.MaxBody = DefaultMaxBody
 	}
-	b := &Broker{opts: o, cursorKey: o.Key.Derive("cursor"), hubs: map[*session.Session]*hub{}, subs: map[*subscription]struct{}{}, watchers: map[watchKey]*watcher{}, closing: make(chan struct{}, maxClosing)}
+	b := &Broker{opts: o, cursorKey: o.Key.Derive("cursor"), tasks: session.NewTasks(o.Key), hubs: map[*session.Session]*hub{}, subs: map[*subscription]struct{}{}, watchers: map[watchKey]*watcher{}, closing: make(chan struct{}, maxClosing)}
 	b.stateKey, b.callPrefix = o.Key.Derive("request-state"), callPrefix()
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	return b

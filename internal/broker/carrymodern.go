@@ -25,8 +25,24 @@ func (b *Broker) carryModern(w http.ResponseWriter, r *http.Request, m *jsonrpc.
 		b.carryToLegacy(w, r, m, server)
 		return
 	}
-	resp, answer := b.postModern(r, m, server, body) //nolint:bodyclose // hand closes it
+	var seal func([]byte) []byte
+	if server.Tasks() && m.MethodName() == "tools/call" {
+		seal = b.sealer(r, server, carried(b.opts.Snapshot(), server, m).PublicName, true)
+	}
+	resp, answer := b.postModern(r, m, server, body)
+	b.answerModern(w, r, m, resp, answer, seal)
+}
+
+// answerModern answers with what came of a call. Where there is one, seal changes each message of the server's.
+func (b *Broker) answerModern(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message, resp *http.Response, answer *ownAnswer, seal func([]byte) []byte) {
 	switch {
+	case answer == nil && seal != nil:
+		if err := sealed(resp, seal); err != nil {
+			_ = resp.Body.Close() // nothing of it is used
+			b.refuse(w, r, badGateway(m.ID.Of(m.Body), http.StatusBadGateway, r.Header.Get(wire.HeaderServer), err.Error()))
+			return
+		}
+		b.hand(w, resp)
 	case answer == nil:
 		b.hand(w, resp)
 	case answer.result != nil:

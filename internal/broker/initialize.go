@@ -68,6 +68,8 @@ type capabilities struct {
 	Resources   *listChanged `json:"resources,omitempty"`
 	Completions *struct{}    `json:"completions,omitempty"`
 	Logging     *struct{}    `json:"logging,omitempty"`
+	// Extensions are those of the revisions without sessions.
+	Extensions map[string]struct{} `json:"extensions,omitempty"`
 }
 
 type initializeResult struct {

@@ -63,6 +63,10 @@ func (b *Broker) ownedModern(w http.ResponseWriter, r *http.Request, m *jsonrpc.
 		b.fail(w, badGateway(id, http.StatusServiceUnavailable, name, "is no longer configured"))
 		return
 	}
+	if isTaskMethod(m.MethodName()) {
+		b.task(w, r, m, server, access)
+		return
+	}
 	if !access.Allows(carried(snap, server, m)) {
 		b.challenge(w, r, forbidden(id))
 		return
@@ -85,6 +89,9 @@ func (b *Broker) discover(w http.ResponseWriter, m *jsonrpc.Message, access Acce
 	welcome := b.welcome(wire.ModernRevisions()[0], access, view)
 	if resources := welcome.Capabilities.Resources; resources != nil {
 		resources.Subscribe = view.Features().Listen
+	}
+	if view.Features().Tasks {
+		welcome.Capabilities.Extensions = map[string]struct{}{wire.ExtensionTasks: {}}
 	}
 	result, err := json.Marshal(discoverResult{
 		ResultType: "complete", Versions: wire.Revisions(), Capabilities: welcome.Capabilities, Instructions: welcome.Instructions,
