@@ -42,7 +42,7 @@ type Input struct {
 
 // Build makes a snapshot. It never fails: what cannot be shown is left out and reported.
 func Build(in Input) *Snapshot {
-	b := builder{in: in, snap: &Snapshot{byName: make(map[string]*Server, len(in.Servers))}}
+	b := builder{in: in, snap: &Snapshot{reserved: in.Reserved, byName: make(map[string]*Server, len(in.Servers))}}
 	for i := range in.Servers {
 		b.server(&in.Servers[i])
 	}

@@ -209,6 +209,7 @@ type Snapshot struct {
 	byName   map[string]*Server
 	lists    [kinds]list
 	problems []Problem
+	reserved []string
 
 	all                         View
 	views                       []*View

@@ -11,6 +11,8 @@ import (
 type Portable struct {
 	Servers        []PortableServer
 	VirtualServers []config.VirtualServer
+	// Reserved are names of tools that the gateway has itself.
+	Reserved []string
 }
 
 // PortableServer is one server with what it lists.
@@ -28,7 +30,7 @@ type ToolTimeout struct {
 
 // Portable is the snapshot as another process gets it.
 func (s *Snapshot) Portable() *Portable {
-	p := &Portable{Servers: make([]PortableServer, len(s.servers))}
+	p := &Portable{Servers: make([]PortableServer, len(s.servers)), Reserved: s.reserved}
 	place := make(map[*Server]int, len(s.servers))
 	for i, server := range s.servers {
 		place[server] = i
@@ -49,7 +51,7 @@ func (s *Snapshot) Portable() *Portable {
 
 // Snapshot builds the snapshot again. The Portable must not be modified then.
 func (p *Portable) Snapshot() *Snapshot {
-	b := builder{in: Input{VirtualServers: p.VirtualServers}, snap: &Snapshot{byName: make(map[string]*Server, len(p.Servers))}}
+	b := builder{in: Input{VirtualServers: p.VirtualServers, Reserved: p.Reserved}, snap: &Snapshot{reserved: p.Reserved, byName: make(map[string]*Server, len(p.Servers))}}
 	for i := range p.Servers {
 		s := p.Servers[i].Server
 		own := make(map[string]time.Duration, len(p.Servers[i].Timeouts))

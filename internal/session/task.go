@@ -4,14 +4,19 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
+	"io"
 	"strings"
 )
 
 // Tasks makes ids of tasks that name their servers, for clients without sessions. Routers and brokers with one key read each other's.
-type Tasks struct{ key []byte }
+type Tasks struct{ Key []byte }
+
+// Format keeps the key out of logs, whatever the verb.
+func (Tasks) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[redacted]") }
 
 // NewTasks derives what is needed from the key.
-func NewTasks(key Key) Tasks { return Tasks{key: key.Derive("task")} }
+func NewTasks(key Key) Tasks { return Tasks{Key: key.Derive("task")} }
 
 // Task is what an id stands for.
 type Task struct {
@@ -51,7 +56,7 @@ func (t Tasks) Open(sealed string, caller Subject) (Task, bool) {
 }
 
 func (t Tasks) mac(body string, caller Subject) string {
-	m := hmac.New(sha256.New, t.key)
+	m := hmac.New(sha256.New, t.Key)
 	m.Write(caller[:])
 	m.Write([]byte(body))
 	return base64.RawURLEncoding.EncodeToString(m.Sum(nil)[:taskMAC])
