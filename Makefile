@@ -21,6 +21,7 @@ CLUSTER_NAME ?= mcp-gateway
 ARGS ?=
 IMAGE ?= localhost/mcp-gateway:dev
 IMAGE_EXAMPLE ?= localhost/mcp-gateway-example-server:dev
+IMAGE_ENVOY ?= localhost/mcp-gateway-envoy:dev
 # What `make images` builds for, and whether it pushes to the registries in IMAGE and IMAGE_EXAMPLE.
 PLATFORMS ?= linux/amd64 linux/arm64
 PUSH ?=
@@ -123,8 +124,8 @@ status: ## Show the local environment: pods, Gateway, MCPServers with their cond
 	@$(LOCAL_ENV) hack/local-env.sh status
 
 .PHONY: images
-images: ## Build the images for all platforms, with lists of what is in them (SPDX), to bin/images: [IMAGE=...] [IMAGE_EXAMPLE=...] [PLATFORMS=...] [PUSH=true]
-	@IMAGE='$(IMAGE)' IMAGE_EXAMPLE='$(IMAGE_EXAMPLE)' PLATFORMS='$(PLATFORMS)' VERSION='$(VERSION)' hack/images.sh $(if $(PUSH),--push)
+images: ## Build the images for all platforms, with lists of what is in them (SPDX), to bin/images: [IMAGE=...] [IMAGE_ENVOY=...] [IMAGE_EXAMPLE=...] [PLATFORMS=...] [PUSH=true]
+	@IMAGE='$(IMAGE)' IMAGE_ENVOY='$(IMAGE_ENVOY)' IMAGE_EXAMPLE='$(IMAGE_EXAMPLE)' PLATFORMS='$(PLATFORMS)' VERSION='$(VERSION)' hack/images.sh $(if $(PUSH),--push)
 
 .PHONY: test
 test: build ## Run every test: vet, unit tests with the race detector, real Envoy and MCP servers, conformance

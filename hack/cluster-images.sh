@@ -4,6 +4,7 @@
 #                                              is the Envoy that envoy.sh gives
 #   cluster-images.sh gateway OUT NAME...      packs the gateway into the archive OUT, under each NAME
 #   cluster-images.sh example OUT NAME...      packs the example MCP servers
+#   cluster-images.sh envoy OUT NAME...        packs the Envoy that envoy.sh gives, with the router module
 #   cluster-images.sh keycloak OUT NAME...     packs the Keycloak that keycloak.sh gives, with this machine's Java
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 . "$HACK_DIR/cluster/lib.sh"
@@ -16,22 +17,6 @@ pack() {
   local out=$1
   shift
   "$packer" --out "$out" "$@" || die "could not pack \"$out\" (the reason is above)"
-}
-
-# file_of PATH: the arguments for a file that has the same path in the image.
-file_of() { printf -- '--file\n%s=%s\n' "$1" "$1"; }
-
-# libraries BIN...: the arguments for the libraries that programs are linked with, and for those that resolve names.
-libraries() {
-  local path dir=''
-  while read -r path; do
-    file_of "$path"
-    [[ $path != */libc.so.6 ]] || dir=${path%/*}
-  done < <(ldd "$@" | awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\// && $1 !~ /:$/ { print $1 }' | sort -u)
-  [[ -n $dir ]] || return 0
-  for path in "$dir"/libnss_{dns,files}.so.2 "$dir"/libresolv.so.2; do
-    [[ ! -e $path ]] || file_of "$path"
-  done
 }
 
 # pack_platform ENVOY: into the staging folder.
@@ -80,6 +65,19 @@ pack_keycloak() {
     -cp /opt/keycloak/lib/quarkus-run.jar io.quarkus.bootstrap.runner.QuarkusEntryPoint
 }
 
+# pack_envoy OUT NAME...
+pack_envoy() {
+  local out=$1 names=() content
+  shift
+  [[ $out == /* ]] || out=$OLDPWD/$out
+  while (($# > 0)); do names+=(--name "$1") && shift; done
+  mkdir -p "$CACHE_DIR"
+  stage
+  envoy_content "$STAGE" >"$STAGE/arguments"
+  mapfile -t content <"$STAGE/arguments"
+  pack "$out" "${names[@]}" "${content[@]}" -- /usr/local/bin/envoy
+}
+
 platform() {
   local envoy key target programs
   programs=$("$HACK_DIR/cluster-programs.sh")
@@ -117,7 +115,7 @@ own() {
 }
 
 main() {
-  local usage='usage: cluster-images.sh platform | cluster-images.sh gateway|example|keycloak OUT NAME...'
+  local usage='usage: cluster-images.sh platform | cluster-images.sh gateway|example|envoy|keycloak OUT NAME...'
   (($# == 1)) || (($# > 2)) || die "$usage"
   have go || die "Go is not on the PATH: install Go 1.26 or newer"
   packer=$("$HACK_DIR/packer.sh")
@@ -125,6 +123,7 @@ main() {
   platform) platform ;;
   gateway) own "$GATEWAY_PROGRAMS" "${@:2}" ;;
   example) own "$EXAMPLE_PROGRAMS" "${@:2}" ;;
+  envoy) pack_envoy "${@:2}" ;;
   keycloak) pack_keycloak "${@:2}" ;;
   *) die "$usage" ;;
   esac

@@ -2,7 +2,7 @@
 # Builds the container images for all platforms, each as a folder in bin/images as the OCI specifies it, with a list of what is in it (SPDX)
 # for each platform. No container engine is needed, and the same commit gives the same digests anywhere.
 #   images.sh [--push]   with --push they also go to the registries of their names, with the credentials that Docker's clients use
-# IMAGE and IMAGE_EXAMPLE name the images, PLATFORMS says what they are for, VERSION what the programs answer to --version.
+# IMAGE, IMAGE_ENVOY and IMAGE_EXAMPLE name the images, PLATFORMS says what they are for, VERSION what the programs answer to --version.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 . "$HACK_DIR/images-lib.sh"
 
@@ -28,6 +28,20 @@ image() {
     --label org.opencontainers.image.source=https://github.com/guicassolato/mcp-gateway "${args[@]}" -- "/${programs[0]}" || die "could not make the image \"$name\" (the reason is above)"
 }
 
+# envoy_image NAME [FLAG...]: Envoy with the router module, for this machine's architecture alone.
+envoy_image() {
+  local name=$1 content arch
+  shift
+  arch=$(go env GOHOSTARCH)
+  log "packing \"$name\" for linux/$arch to \"$out/envoy\""
+  mkdir -p "$STAGE/envoy"
+  envoy_content "$STAGE/envoy" >"$STAGE/envoy/arguments"
+  mapfile -t content <"$STAGE/envoy/arguments"
+  "$packer" --name "$name" --layout "$out/envoy" "$@" --label "org.opencontainers.image.version=$VERSION" \
+    --label org.opencontainers.image.source=https://github.com/guicassolato/mcp-gateway --platform "linux/$arch" "${content[@]}" -- /usr/local/bin/envoy ||
+    die "could not make the image \"$name\" (the reason is above)"
+}
+
 # built_from: the time of the commit, which is what the images bear. Without git it is that of 1970.
 built_from() { git log -1 --format=%ct 2>/dev/null || echo 0; }
 
@@ -46,6 +60,7 @@ main() {
   stage
   mkdir -p "$out"
   image "${IMAGE:-localhost/mcp-gateway:dev}" "$GATEWAY_PROGRAMS" gateway ${flags[@]+"${flags[@]}"}
+  envoy_image "${IMAGE_ENVOY:-localhost/mcp-gateway-envoy:dev}" ${flags[@]+"${flags[@]}"}
   image "${IMAGE_EXAMPLE:-localhost/mcp-gateway-example-server:dev}" "$EXAMPLE_PROGRAMS" example-server ${flags[@]+"${flags[@]}"}
 }
 
