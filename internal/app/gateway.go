@@ -16,7 +16,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/guicassolato/mcp-gateway/internal/admin"
 	"github.com/guicassolato/mcp-gateway/internal/broker"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
@@ -57,7 +56,8 @@ type gateway struct {
 	brokerServer *http.Server
 	adminServer  *http.Server
 
-	adminAddress string // once it listens
+	adminAddress         string   // once it listens
+	authorizationServers []string // as the environment has them
 
 	draining atomic.Bool
 	waiting  atomic.Bool // for the Envoy that belongs to this process
@@ -86,7 +86,9 @@ func newGateway(version string, s *settings, logger *slog.Logger) (*gateway, err
 	if err := g.assemble(cfg); err != nil {
 		return nil, err
 	}
-	g.serveAdmin()
+	if err := g.serveAdmin(); err != nil {
+		return nil, err
+	}
 	return g, nil
 }
 
@@ -108,6 +110,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	g.authorizationServers = metadata.AuthorizationServers
 	// Replicas with one key agree on it, so that the router of one may label for the broker of another.
 	routerKey := base64.RawURLEncoding.EncodeToString(key.Derive("router-key"))
 
@@ -194,25 +197,6 @@ func (g *gateway) serveBroker() {
 	// No timeouts but for the headers: an answer may be a stream that lasts for hours.
 	g.brokerServer = &http.Server{
 		Handler: g.requests, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: maxBrokerHeaders,
-		ErrorLog: slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn),
-	}
-}
-
-func (g *gateway) serveAdmin() {
-	o := admin.Options{
-		Version: g.version, LocalOnly: isLocal(g.settings.adminAddress), NotReady: g.notReady, Config: g.configStatus,
-		Snapshot: g.publisher.Snapshot, URL: func(server string) string { return g.publisher.view.Load().urls[server] },
-		Problems: g.problems,
-		Sessions: g.sessions.Count, Metrics: g.metrics.Handler(),
-	}
-	if g.policies != nil {
-		o.Policies = g.policies.Status
-	}
-	if g.feed != nil {
-		o.Envoys = g.feed.Status
-	}
-	g.adminServer = &http.Server{
-		Handler: admin.New(o), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn),
 	}
 }

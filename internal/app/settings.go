@@ -89,7 +89,7 @@ func (s *settings) serving(f *pflag.FlagSet) {
 	f.StringVar(&s.authorizerIssuer, "trusted-authorizer-issuer", "", "the `issuer` that the header of that policy engine must name; empty means any")
 	s.consent.flags(f)
 	f.DurationVar(&s.drainTimeout, "drain-timeout", 10*time.Second, "how long calls in flight may still take once the process is told to stop")
-	f.StringVar(&s.adminAddress, flagAdmin, "127.0.0.1:8090", "`address` for /healthz, /readyz, /status and /metrics: host:port or unix:/path")
+	f.StringVar(&s.adminAddress, flagAdmin, "127.0.0.1:8090", "`address` for the status page, /healthz, /readyz, /status and /metrics: host:port or unix:/path. Whoever reaches it may read all of them")
 	f.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "text", "text or json")
 	s.envoy.shared(f)

@@ -48,10 +48,10 @@ policies:
 	}
 	assert.Equal(t, []string{"tool w_*", "tool t of server s", "prompt p", "tool with idempotent=false, readOnly=true", "tool *", "everything of server s"}, said)
 	for want, limit := range map[string]RateLimit{
-		"10 calls in 1m, shared by all":                 {Limit: 10, Window: time.Minute},
-		"1 calls in 1h, for each user and tool":         {Limit: 1, Window: time.Hour, Per: []Per{PerUser, PerTool}},
-		"2 calls in 1h0m30s, for each server":           {Limit: 2, Window: time.Hour + 30*time.Second, Per: []Per{PerServer}},
-		"3 calls in 10s, for each user and server":      {Limit: 3, Window: 10 * time.Second, Per: []Per{PerUser, PerServer}},
+		"10 calls in 1m, shared by all":            {Limit: 10, Window: time.Minute},
+		"1 calls in 1h, for each user and tool":    {Limit: 1, Window: time.Hour, Per: []Per{PerUser, PerTool}},
+		"2 calls in 1h0m30s, for each server":      {Limit: 2, Window: time.Hour + 30*time.Second, Per: []Per{PerServer}},
+		"3 calls in 10s, for each user and server": {Limit: 3, Window: 10 * time.Second, Per: []Per{PerUser, PerServer}},
 	} {
 		assert.Equal(t, want, limit.String())
 	}

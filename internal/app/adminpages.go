@@ -1,0 +1,57 @@
+package app
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/guicassolato/mcp-gateway/internal/admin"
+	"github.com/guicassolato/mcp-gateway/internal/policy"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
+)
+
+// serveAdmin makes the operators' interface. What it tells is asked of the parts at that moment.
+func (g *gateway) serveAdmin() error {
+	o := admin.Options{
+		Version: g.version, LocalOnly: isLocal(g.settings.adminAddress), NotReady: g.notReady, Config: g.configStatus,
+		Snapshot: g.publisher.Snapshot, URL: func(server string) string { return g.publisher.view.Load().urls[server] },
+		Problems: g.problems,
+		Sessions: g.sessions.Count, Metrics: g.metrics.Handler(),
+		Endpoint: strings.TrimSuffix(g.settings.publicURL, "/") + wire.PathMCP,
+		Streams:  func() int { return int(g.requests.streams.Load()) }, Calls: func() int { return int(g.requests.calls.Load()) },
+		Discovery: func(server string) admin.Discovery { return admin.Discovery(g.manager.Discovered(server)) },
+	}
+	if g.policies != nil {
+		o.Policies = g.policies.Status
+		o.Values = func() *policy.Set {
+			set, _ := g.policies.state()
+			return set
+		}
+	}
+	o.PolicyEngine = g.access != nil && len(g.access.engines()) > 0
+	o.Issuers = g.issuers
+	if g.feed != nil {
+		o.Envoys = g.feed.Status
+	}
+	handler, err := admin.New(o)
+	if err != nil {
+		return err
+	}
+	g.adminServer = &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn),
+	}
+	return nil
+}
+
+// issuers are who gives tokens for the endpoint, as the metadata for clients has it.
+func (g *gateway) issuers() []string {
+	if len(g.authorizationServers) > 0 || g.policies == nil {
+		return g.authorizationServers
+	}
+	if issuer := g.policies.Issuer(); issuer != "" {
+		return []string{issuer}
+	}
+	return nil
+}
