@@ -60,6 +60,7 @@ type envoySettings struct {
 	admin     string
 	nodeID    string
 	accessLog string
+	auditLog  string
 	policies  string
 	values    string
 	systemCA  string
@@ -100,6 +101,7 @@ func (e *envoySettings) shared(f *pflag.FlagSet) {
 	f.StringVar(&e.values, flagValues, "", "`file` with policy values: whose tokens are believed, who may call what and how often. It is read again whenever it changes; empty means that there are none")
 	f.StringVar(&e.policies, "envoy-policies", "", "`file` with Envoy filters of your own, which run behind the router")
 	f.StringVar(&e.accessLog, "envoy-access-log", "", "`file` for Envoy's access log, such as /dev/stdout; empty means none")
+	f.StringVar(&e.auditLog, "envoy-audit-log", "", "`file` in which Envoy notes who used which tool, prompt or resource and what became of it, such as /dev/stdout; empty means none")
 	f.StringVar(&e.systemCA, "envoy-system-ca", "", "`file` with the root certificates that Envoy trusts where a server has none of its own (default: the machine's)")
 }
 
@@ -206,7 +208,7 @@ func (s *settings) key(lookup func(string) (string, bool)) (key session.Key, gen
 func (s *settings) envoyOptions() (xds.Options, error) {
 	o := xds.Options{
 		Listen: s.envoy.listen, Router: s.envoy.router, Broker: s.envoy.broker, XDS: s.envoy.xds, Admin: s.envoy.admin, NodeID: s.envoy.nodeID,
-		AllowedOrigins: s.allowedOrigins, UseRemoteAddress: true, AccessLog: s.envoy.accessLog, SystemCA: s.envoy.systemCA,
+		AllowedOrigins: s.allowedOrigins, UseRemoteAddress: true, AccessLog: s.envoy.accessLog, AuditLog: s.envoy.auditLog, SystemCA: s.envoy.systemCA,
 	}
 	if o.Router == "" {
 		o.Router = reachable(s.routerAddress)

@@ -45,6 +45,7 @@ type goldenInput struct {
 		UseRemoteAddress                   bool     `yaml:"useRemoteAddress"`
 		BufferLimit                        uint32   `yaml:"bufferLimit"`
 		AccessLog                          string   `yaml:"accessLog"`
+		AuditLog                           string   `yaml:"auditLog"`
 		SystemCA                           string   `yaml:"systemCA"`
 		Policies                           string
 		Values                             *struct {
@@ -81,7 +82,7 @@ func readGolden(t *testing.T, path string) (goldenInput, xds.Options, []xds.Clus
 	o := goldenOptions()
 	for target, value := range map[*string]string{
 		&o.Listen: in.Options.Listen, &o.Router: in.Options.Router, &o.Broker: in.Options.Broker, &o.XDS: in.Options.XDS,
-		&o.Admin: in.Options.Admin, &o.NodeID: in.Options.NodeID, &o.AccessLog: in.Options.AccessLog, &o.SystemCA: in.Options.SystemCA,
+		&o.Admin: in.Options.Admin, &o.NodeID: in.Options.NodeID, &o.AccessLog: in.Options.AccessLog, &o.AuditLog: in.Options.AuditLog, &o.SystemCA: in.Options.SystemCA,
 	} {
 		if value != "" {
 			*target = value
