@@ -90,3 +90,34 @@ func TestAuditLog(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotContains(t, string(all), "do not tell")
 }
+
+// TestLoads: operators see which server is called, while it is called and afterwards.
+func TestLoads(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []testbed.Mode{testbed.Standalone, testbed.Fed} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			release := make(chan struct{})
+			u := testbed.NewUpstream(t, testbed.Script{Sessionless: true, Tools: []testbed.Tool{
+				{Name: "wait", Call: func(w http.ResponseWriter, c *testbed.Call) { <-release; c.Text(w, "done") }},
+				{Name: "fail", Call: func(w http.ResponseWriter, _ *testbed.Call) { w.WriteHeader(http.StatusInternalServerError) }},
+			}})
+			g := testbed.StartGateway(t, testbed.Options{Mode: mode, Servers: specs(map[string]*testbed.Upstream{"u": u})})
+			g.AwaitTools(t, "u_fail", "u_wait")
+			c := testbed.Connect(t, g.Endpoint)
+			done := make(chan struct{})
+			go func() { defer close(done); c.Call(t, "u_wait", "{}") }()
+			metrics := func() string { return testbed.Get(t, g.Admin+"/metrics").Body }
+			testbed.Await(t, "the call to be told of", func() bool { return strings.Contains(metrics(), `mcp_gateway_server_calls_active{server="u"} 1`) })
+			assert.Contains(t, testbed.Get(t, g.Admin+"/status").Body, `"active": 1`)
+			close(release)
+			<-done
+			c.Call(t, "u_fail", "{}")
+			testbed.Await(t, "both calls to be counted", func() bool {
+				m := metrics()
+				return strings.Contains(m, `mcp_gateway_server_calls_total{result="success",server="u"} 1`) &&
+					strings.Contains(m, `mcp_gateway_server_calls_total{result="error",server="u"} 1`) && strings.Contains(m, `mcp_gateway_server_calls_active{server="u"} 0`)
+			})
+		})
+	}
+}

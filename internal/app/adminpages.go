@@ -8,6 +8,7 @@ import (
 
 	"github.com/guicassolato/mcp-gateway/internal/admin"
 	"github.com/guicassolato/mcp-gateway/internal/policy"
+	"github.com/guicassolato/mcp-gateway/internal/telemetry"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -33,6 +34,17 @@ func (g *gateway) serveAdmin() error {
 	o.Issuers = g.issuers
 	if g.feed != nil {
 		o.Envoys = g.feed.Status
+		o.Loads = func() map[string]admin.Load {
+			loads := g.feed.Loads(g.publisher.Snapshot())
+			if loads == nil {
+				return nil
+			}
+			out := make(map[string]admin.Load, len(loads))
+			for server, l := range loads {
+				out[server] = admin.Load{Active: l.Active, Rate: l.Rate, Errors: l.Errors}
+			}
+			return out
+		}
 	}
 	handler, err := admin.New(o)
 	if err != nil {
@@ -54,4 +66,19 @@ func (g *gateway) issuers() []string {
 		return []string{issuer}
 	}
 	return nil
+}
+
+// metricSources are what metrics are read from when somebody asks for them.
+func (g *gateway) metricSources() telemetry.Sources {
+	sources := telemetry.Sources{Snapshot: g.publisher.Snapshot, Sessions: g.sessions.Count}
+	if g.feed != nil {
+		sources.Calls = func() map[string]telemetry.Calls {
+			out := map[string]telemetry.Calls{}
+			for server, l := range g.feed.Loads(g.publisher.Snapshot()) {
+				out[server] = telemetry.Calls{Active: l.Active, Succeeded: l.Succeeded, Failed: l.Failed}
+			}
+			return out
+		}
+	}
+	return sources
 }

@@ -124,7 +124,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	}
 	g.publisher = newPublisher(cfg, clusters, s.controlPlane == controlPlaneIstio, g.logger, g.snapshotChanged)
 	g.assembleCredentials()
-	g.metrics = telemetry.NewMetrics(g.version, telemetry.Sources{Snapshot: g.publisher.Snapshot, Sessions: g.sessions.Count})
+	g.metrics = telemetry.NewMetrics(g.version, g.metricSources())
 	if g.kube == nil {
 		g.metrics.ConfigTaken(time.Now())
 	}

@@ -18,7 +18,12 @@ const namespace = "mcp_gateway"
 type Sources struct {
 	Snapshot func() *catalog.Snapshot
 	Sessions func() int
+	// Calls are those that Envoys tell of, by server; nil where no Envoy is fed.
+	Calls func() map[string]Calls
 }
+
+// Calls are the calls of one server.
+type Calls struct{ Active, Succeeded, Failed uint64 }
 
 // Metrics are the metrics of one process, on a registry of their own.
 type Metrics struct {
