@@ -1,8 +1,10 @@
 package app
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -81,4 +83,21 @@ func (g *gateway) metricSources() telemetry.Sources {
 		}
 	}
 	return sources
+}
+
+// observe makes what measures calls, where somebody wants that.
+func (g *gateway) observe() (err error) {
+	if !g.settings.envoy.reports && !telemetry.SendsOTLP(os.LookupEnv) {
+		return nil
+	}
+	g.observed, err = g.metrics.NewObserved(context.Background(), g.version, os.LookupEnv)
+	return err
+}
+
+// tracer is nil where nobody wants traces.
+func (g *gateway) tracer() func(parent string) string {
+	if g.observed == nil || !g.observed.Traces() {
+		return nil
+	}
+	return g.observed.Begin
 }

@@ -36,6 +36,7 @@ type gateway struct {
 	settings *settings
 	logger   *slog.Logger
 	metrics  *telemetry.Metrics
+	observed *telemetry.Observed // nil where Envoy does not tell of calls
 
 	sessions  *session.Registry
 	publisher *publisher
@@ -128,6 +129,9 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	if g.kube == nil {
 		g.metrics.ConfigTaken(time.Now())
 	}
+	if err := g.observe(); err != nil {
+		return err
+	}
 	if err := g.assemblePolicies(public, metadata.ScopesSupported); err != nil {
 		return err
 	}
@@ -141,7 +145,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 		PageSize: s.pageSize, MaxBody: s.maxRequestBytes, Key: key, ResourceMetadata: g.resourceMetadata(metadata, public),
 	}))
 	options := extproc.Options{
-		Router: router.New(router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader(), TokenHeader: s.tokenHeader()},
+		Router: router.New(router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader(), TokenHeader: s.tokenHeader(), Trace: g.tracer()},
 			g.sessions, g.publisher.Snapshot),
 		Replay: func(ctx context.Context, c *router.Call) (*http.Response, error) {
 			return g.replay(ctx, c)
@@ -183,6 +187,9 @@ func (g *gateway) serveRouter(p *extproc.Processor) {
 		grpc.NumStreamWorkers(routerWorkers),
 	)
 	p.Register(g.routerServer)
+	if g.observed != nil {
+		xds.RegisterCallReports(g.routerServer, func(c xds.Call) { g.observed.Took(telemetry.Call(c)) })
+	}
 	if g.feed != nil {
 		g.xdsServer = grpc.NewServer(xds.ServerOptions()...)
 		g.feed.server.Register(g.xdsServer)
@@ -342,6 +349,11 @@ func (g *gateway) shutdown(ctx context.Context) {
 		g.xdsServer.Stop()
 	}
 	_ = g.adminServer.Close()
+	if g.observed != nil {
+		if err := g.observed.Close(closing); err != nil {
+			g.logger.WarnContext(ctx, "telemetry could not be sent to its end", "error", err)
+		}
+	}
 	if g.consentStore != nil {
 		_ = g.consentStore.Close()
 	}

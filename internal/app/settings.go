@@ -13,6 +13,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/broker"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/telemetry"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 	"github.com/guicassolato/mcp-gateway/internal/xds"
 )
@@ -61,6 +62,7 @@ type envoySettings struct {
 	nodeID    string
 	accessLog string
 	auditLog  string
+	reports   bool
 	policies  string
 	values    string
 	systemCA  string
@@ -102,6 +104,7 @@ func (e *envoySettings) shared(f *pflag.FlagSet) {
 	f.StringVar(&e.policies, "envoy-policies", "", "`file` with Envoy filters of your own, which run behind the router")
 	f.StringVar(&e.accessLog, "envoy-access-log", "", "`file` for Envoy's access log, such as /dev/stdout; empty means none")
 	f.StringVar(&e.auditLog, "envoy-audit-log", "", "`file` in which Envoy notes who used which tool, prompt or resource and what became of it, such as /dev/stdout; empty means none")
+	f.BoolVar(&e.reports, "envoy-call-reports", false, "have Envoy tell the router's address of each call that has ended, of which this process makes histograms and, where the OTEL_* variables name an endpoint, traces (default: true where they do)")
 	f.StringVar(&e.systemCA, "envoy-system-ca", "", "`file` with the root certificates that Envoy trusts where a server has none of its own (default: the machine's)")
 }
 
@@ -208,7 +211,7 @@ func (s *settings) key(lookup func(string) (string, bool)) (key session.Key, gen
 func (s *settings) envoyOptions() (xds.Options, error) {
 	o := xds.Options{
 		Listen: s.envoy.listen, Router: s.envoy.router, Broker: s.envoy.broker, XDS: s.envoy.xds, Admin: s.envoy.admin, NodeID: s.envoy.nodeID,
-		AllowedOrigins: s.allowedOrigins, UseRemoteAddress: true, AccessLog: s.envoy.accessLog, AuditLog: s.envoy.auditLog, SystemCA: s.envoy.systemCA,
+		AllowedOrigins: s.allowedOrigins, UseRemoteAddress: true, AccessLog: s.envoy.accessLog, AuditLog: s.envoy.auditLog, ReportCalls: s.envoy.reports || telemetry.SendsOTLP(os.LookupEnv), SystemCA: s.envoy.systemCA,
 	}
 	if o.Router == "" {
 		o.Router = reachable(s.routerAddress)

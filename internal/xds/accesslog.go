@@ -27,6 +27,9 @@ func (b *builder) accessLog() []*accesslogv3.AccessLog {
 	if path := b.options.AuditLog; path != "" {
 		out = append(out, b.logFile(path, keyMatches(wire.KeyMethod, audited), auditFields()))
 	}
+	if b.options.ReportCalls {
+		out = append(out, b.callReports())
+	}
 	return out
 }
 

@@ -46,6 +46,7 @@ type goldenInput struct {
 		BufferLimit                        uint32   `yaml:"bufferLimit"`
 		AccessLog                          string   `yaml:"accessLog"`
 		AuditLog                           string   `yaml:"auditLog"`
+		ReportCalls                        bool     `yaml:"reportCalls"`
 		SystemCA                           string   `yaml:"systemCA"`
 		Policies                           string
 		Values                             *struct {
@@ -88,6 +89,7 @@ func readGolden(t *testing.T, path string) (goldenInput, xds.Options, []xds.Clus
 			*target = value
 		}
 	}
+	o.ReportCalls = in.Options.ReportCalls
 	o.AllowedOrigins, o.UseRemoteAddress, o.BufferLimit = in.Options.AllowedOrigins, in.Options.UseRemoteAddress, in.Options.BufferLimit
 	if in.Options.Policies != "" {
 		o.Policies = parsePolicies(t, in.Options.Policies)
