@@ -46,34 +46,37 @@ func page(t *testing.T, o Options, path string) (status int, body string) {
 
 // TestPages: each page tells what it is for, whatever there is.
 func TestPages(t *testing.T) {
-	tests := map[string][]string{
-		"/":                                       {"1 of 3", "https://mcp.example.com/mcp", ">41<", ">42 now<", "connection refused", "servers[0].nam: unknown key", "cannot be given to Envoy", "no such thing", ">17<", ">2.5<", "edge-1"},
-		"/servers/weather":                        {"http://weather.example.com:80/mcp", "2025-11-25", "with sessions", "1 ms", "17 now"},
-		"/servers/team/time":                      {"Last error:", "connection refused", "What to do:"},
-		"/items/tools":                            {"weather_storm", "weather_alerts", "read-only", "1–3 of 3"},
-		"/items/tools?q=STORM":                    {"weather_storm", "1–1 of 1"},
-		"/items/tools?virtual=team%2Fstorms":      {"weather_storm", "1–1 of 1"},
-		"/items/tools?virtual=unknown":            {"nothing"},
-		"/items/tools?server=team%2Ftime&page=-1": {"now", "1–1 of 1"},
-		"/items/resources":                        {"a:b"},
-		"/items/templates":                        {"a:{b}"},
-		"/item/tools?name=weather_storm":          {"readOnly: yes", "group staff", "tool with readOnly=true", "5 calls in 1m, for each user", "The policy engine in front", "which calls it <code>storm</code>", "team/storms"},
-		"/item/tools?name=weather_storm&user=&groups=staff":     {"Allowed:", "readers"},
-		"/item/tools?name=weather_storm&user=bob&groups=others": {"Denied:", "no rule allows it to this caller"},
-		"/item/prompts?name=weather_ask&user=alice":             {"Allowed:", "prompts"},
-		"/item/resources?name=a%3Ab":                            {"a:b", "No rule allows it to anybody"},
-		"/item/templates?name=a%3A%7Bb%7D":                      {"a:{b}", "The template with its variables filled in"},
-		"/access":                                               {"readers", "group staff", "of servers weather", "policies.acl[0]"},
-		"/access?user=alice&groups=staff&q=weather":             {"2 of 6", "denied", "allowed"},
-		"/access?user=":                                         {"0 of 6", "without a token"},
-		"/login":                                                {"Logging in"},
+	tests := []struct {
+		path string
+		want []string
+	}{
+		{"/", []string{"1 of 3", "https://mcp.example.com/mcp", ">41<", ">42 now<", "connection refused", "servers[0].nam: unknown key", "cannot be given to Envoy", "no such thing", ">17<", ">2.5<", "edge-1"}},
+		{"/servers/weather", []string{"http://weather.example.com:80/mcp", "2025-11-25", "with sessions", "1 ms", "17 now"}},
+		{"/servers/team/time", []string{"Last error:", "connection refused", "What to do:"}},
+		{"/items/tools", []string{"weather_storm", "weather_alerts", "read-only", "1–3 of 3"}},
+		{"/items/tools?q=STORM", []string{"weather_storm", "1–1 of 1"}},
+		{"/items/tools?virtual=team%2Fstorms", []string{"weather_storm", "1–1 of 1"}},
+		{"/items/tools?virtual=unknown", []string{"nothing"}},
+		{"/items/tools?server=team%2Ftime&page=-1", []string{"now", "1–1 of 1"}},
+		{"/items/resources", []string{"a:b"}},
+		{"/items/templates", []string{"a:{b}"}},
+		{"/item/tools?name=weather_storm", []string{"readOnly: yes", "group staff", "tool with readOnly=true", "5 calls in 1m, for each user", "The policy engine in front", "which calls it <code>storm</code>", "team/storms"}},
+		{"/item/tools?name=weather_storm&user=&groups=staff", []string{"Allowed:", "readers"}},
+		{"/item/tools?name=weather_storm&user=bob&groups=others", []string{"Denied:", "no rule allows it to this caller"}},
+		{"/item/prompts?name=weather_ask&user=alice", []string{"Allowed:", "prompts"}},
+		{"/item/resources?name=a%3Ab", []string{"a:b", "No rule allows it to anybody"}},
+		{"/item/templates?name=a%3A%7Bb%7D", []string{"a:{b}", "The template with its variables filled in"}},
+		{"/access", []string{"readers", "group staff", "of servers weather", "policies.acl[0]"}},
+		{"/access?user=alice&groups=staff&q=weather", []string{"2 of 6", "denied", "allowed"}},
+		{"/access?user=", []string{"0 of 6", "without a token"}},
+		{"/login", []string{"Logging in"}},
 	}
-	for path, want := range tests {
-		t.Run(path, func(t *testing.T) {
-			status, body := page(t, shown(t), path)
+	for _, tt := range tests {
+		t.Run(tt.path, func(t *testing.T) {
+			status, body := page(t, shown(t), tt.path)
 			assert.Equal(t, http.StatusOK, status, body)
 			text := strings.Join(strings.Fields(strings.NewReplacer("<small>", "", "</small>", "").Replace(body)), " ")
-			for _, w := range want {
+			for _, w := range tt.want {
 				if !strings.Contains(text, w) { // the whole page would hide what is missing
 					t.Errorf("%q is not there", w)
 				}
