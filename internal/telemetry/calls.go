@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -44,6 +46,8 @@ type Observed struct {
 	sampler        sdktrace.Sampler
 	ids            spanIDs
 	shutdown       []func(context.Context) error
+	alike          sync.Map // likeness to *known
+	kinds          atomic.Int64
 }
 
 // NewObserved adds the histograms to the metrics, and sends metrics and traces to where the environment's OTEL_* variables say. Nothing is sent
@@ -97,15 +101,40 @@ func (o *Observed) instruments(meter metric.Meter) (err error) {
 
 // Took takes a call that has ended.
 func (o *Observed) Took(c Call) {
-	attributes := attributesOf(&c)
-	set := metric.WithAttributeSet(attribute.NewSet(attributes...))
-	o.server.Record(context.Background(), c.Duration.Seconds(), set)
+	known := o.attributes(&c)
+	o.server.Record(context.Background(), c.Duration.Seconds(), known.option)
 	if c.Upstream > 0 && !c.Broker {
-		o.client.Record(context.Background(), c.Upstream.Seconds(), set)
+		o.client.Record(context.Background(), c.Upstream.Seconds(), known.option)
 	}
 	if o.tracer != nil {
-		o.span(&c, attributes)
+		o.span(&c, known.list)
 	}
+}
+
+// known are the attributes of calls that are alike.
+type known struct {
+	list   []attribute.KeyValue
+	option metric.MeasurementOption
+}
+
+// likeness is what the attributes of a call depend on.
+type likeness struct {
+	method, server, tool, prompt, name string
+	status                             int
+}
+
+// attributes are remembered, since most calls are like another, and sorting attributes takes longer than counting.
+func (o *Observed) attributes(c *Call) *known {
+	like := likeness{c.Facts[wire.KeyMethod], c.Facts[wire.KeyServer], c.Facts[wire.KeyTool], c.Facts[wire.KeyPrompt], c.Facts[wire.KeyPublicName], c.Status}
+	if got, ok := o.alike.Load(like); ok {
+		return got.(*known)
+	}
+	list := attributesOf(c)
+	made := &known{list: slices.Clip(list), option: metric.WithAttributeSet(attribute.NewSet(list...))}
+	if methodName(like.method) != otherMethod && o.kinds.Add(1) <= maxSeries { // what clients make up is not worth remembering
+		o.alike.Store(like, made)
+	}
+	return made
 }
 
 // attributesOf are bounded: only what the catalog has gets a name, and only methods that there are.
