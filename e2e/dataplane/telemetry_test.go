@@ -195,6 +195,10 @@ func TestCallDurations(t *testing.T) {
 	})
 	assert.Contains(t, got, "mcp_client_operation_duration_seconds_count{"+labels+"} 2", "the first call was the broker's")
 	assert.NotContains(t, got, "made/up")
+	c.Do(t, http.MethodDelete, nil)
+	testbed.Await(t, "the session to have been measured", func() bool {
+		return strings.Contains(testbed.Get(t, on.Admin+"/metrics").Body, `mcp_server_session_duration_seconds_count{mcp_protocol_version="2025-11-25"`)
+	})
 
 	u = testbed.NewUpstream(t, testbed.Script{Tools: []testbed.Tool{{Name: "tool"}}})
 	off := testbed.StartGateway(t, testbed.Options{Servers: specs(map[string]*testbed.Upstream{"u": u})})

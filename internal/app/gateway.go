@@ -117,7 +117,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 
 	g.sessions = session.NewRegistry(session.Options{
 		Key: key, MaxAge: s.sessionMaxAge, MaxIdle: s.sessionIdleTimeout,
-		OnEnd: func(ended *session.Session) { g.broker.SessionEnded(ended) },
+		OnEnd: g.sessionEnded,
 	})
 	var clusters feed
 	if g.feed != nil {

@@ -39,6 +39,7 @@ func TestMetricsReference(t *testing.T) {
 			}})
 		}
 	}
+	observed.SessionEnded(time.Second, wire.LatestSession)
 	m.Listed("a")
 	m.Router().Decided("server", 0)
 	m.Policies().Taken(time.Now(), 1)

@@ -41,13 +41,13 @@ type Call struct {
 
 // Observed measures calls by OpenTelemetry's conventions for MCP, and makes spans of them.
 type Observed struct {
-	server, client metric.Float64Histogram
-	tracer         trace.Tracer // nil where nobody wants traces
-	sampler        sdktrace.Sampler
-	ids            spanIDs
-	shutdown       []func(context.Context) error
-	alike          sync.Map // likeness to *known
-	kinds          atomic.Int64
+	server, client, session metric.Float64Histogram
+	tracer                  trace.Tracer // nil where nobody wants traces
+	sampler                 sdktrace.Sampler
+	ids                     spanIDs
+	shutdown                []func(context.Context) error
+	alike                   sync.Map // likeness to *known
+	kinds                   atomic.Int64
 }
 
 // NewObserved adds the histograms to the metrics, and sends metrics and traces to where the environment's OTEL_* variables say. Nothing is sent
@@ -96,7 +96,20 @@ func (o *Observed) instruments(meter metric.Meter) (err error) {
 	}
 	o.client, err = meter.Float64Histogram("mcp.client.operation.duration", metric.WithUnit("s"), buckets,
 		metric.WithDescription("How long servers took for the calls that Envoy carried to them."))
+	if err != nil {
+		return err
+	}
+	// Sessions last longer than what the conventions' boundaries tell apart.
+	o.session, err = meter.Float64Histogram("mcp.server.session.duration", metric.WithUnit("s"),
+		metric.WithExplicitBucketBoundaries(0.1, 1, 10, 60, 300, 1800, 3600, 4*3600, 24*3600),
+		metric.WithDescription("How long sessions of clients lasted."))
 	return err
+}
+
+// SessionEnded takes a client's session that has ended.
+func (o *Observed) SessionEnded(lasted time.Duration, revision string) {
+	o.session.Record(context.Background(), lasted.Seconds(), metric.WithAttributes(attribute.String("mcp.protocol.version", revision),
+		attribute.String("network.transport", "tcp"), attribute.String("network.protocol.name", "http")))
 }
 
 // Took takes a call that has ended.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/guicassolato/mcp-gateway/internal/admin"
 	"github.com/guicassolato/mcp-gateway/internal/policy"
+	"github.com/guicassolato/mcp-gateway/internal/session"
 	"github.com/guicassolato/mcp-gateway/internal/telemetry"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
@@ -100,4 +101,12 @@ func (g *gateway) tracer() func(parent string) string {
 		return nil
 	}
 	return g.observed.Begin
+}
+
+// sessionEnded is told of each session of a client that has ended.
+func (g *gateway) sessionEnded(s *session.Session) {
+	if g.observed != nil {
+		g.observed.SessionEnded(time.Since(s.Expires().Add(-g.settings.sessionMaxAge)), s.Revision())
+	}
+	g.broker.SessionEnded(s)
 }
