@@ -112,6 +112,7 @@ const (
 	traceOfClient = "0af7651916cd43dd8448eb211c80319c"
 	spanOfClient  = "b7ad6b7169203331"
 	otherSpan     = "00f067aa0ba902b7"
+	modernTrace   = "4bf92f3577b34da6a3ce929d0e0e4736"
 )
 
 // TestTraces: one trace leads from the client, by its message or its header, through the gateway to the server, whoever carries the call.
@@ -157,6 +158,16 @@ func TestTraces(t *testing.T) {
 		assert.Equal(t, otherSpan, hex.EncodeToString(spans[2].GetParentSpanId()))
 		calls = u.Calls(client.Name, testbed.RPC("tools/call"))
 		assert.Contains(t, string(calls[2].Body), `"_meta":{"traceparent":"00-`+traceOfClient+"-"+otherSpan+`-01"}`)
+		// A client without a session, whose call is translated for this server.
+		modern := `{"jsonrpc":"2.0","id":10,"method":"tools/call","params":{"name":"u_tool","arguments":{},"_meta":{"traceparent":"00-` + modernTrace + "-" + otherSpan +
+			`-01","io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`
+		testbed.NewClient(t, g.Endpoint).Post(t, modern, "MCP-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/call", "Mcp-Name", "u_tool").Result(t)
+		span := c.span(t, modernTrace, "tools/call u_tool", 1)[0]
+		assert.Equal(t, otherSpan, hex.EncodeToString(span.GetParentSpanId()))
+		assert.Equal(t, "2026-07-28", attribute(span.GetAttributes(), "mcp.protocol.version"))
+		assert.True(t, slices.ContainsFunc(u.AllCalls(), func(call *testbed.Call) bool {
+			return call.RPC == "tools/call" && strings.Contains(call.Header.Get("Traceparent"), modernTrace)
+		}), "the server is told of the trace")
 		// A client that does not want a trace kept is followed; one that says nothing begins one.
 		client.Call(t, "u_tool", "{}", "Traceparent", "00-11111111111111111111111111111111-"+spanOfClient+"-00").Result(t)
 		client.Post(t, `{"jsonrpc":"2.0","id":3,"method":"tools/list"}`).Result(t)

@@ -203,7 +203,7 @@ func TestBesideAnother(t *testing.T) {
 func adminLine(t *testing.T, p *testbed.Process) string {
 	t.Helper()
 	for line := range strings.Lines(p.Output()) {
-		if strings.HasPrefix(strings.TrimSpace(line), "Admin") {
+		if strings.HasPrefix(strings.TrimSpace(line), "Status") {
 			return line
 		}
 	}

@@ -35,7 +35,7 @@ func TestMetricsReference(t *testing.T) {
 	for _, item := range []string{wire.KeyTool, wire.KeyPrompt} {
 		for _, status := range []int{http.StatusOK, http.StatusForbidden} {
 			observed.Took(telemetry.Call{Start: time.Now(), Duration: 1, Upstream: 1, Status: status, Facts: map[string]string{
-				wire.KeyMethod: "tools/call", wire.KeyServer: "a", item: "x", wire.KeyPublicName: "x",
+				wire.KeyMethod: "tools/call", wire.KeyRevision: "2026-07-28", wire.KeyServer: "a", item: "x", wire.KeyPublicName: "x",
 			}})
 		}
 	}

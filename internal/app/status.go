@@ -135,7 +135,7 @@ func serverTable(out io.Writer, st *admin.Status, now time.Time) {
 		if state == "ready" && !s.Programmed {
 			state = "waits for Envoy"
 		}
-		cells := []string{s.Name, state, ago(s.Since, now), orDash(strings.Trim(s.Modern+" "+s.Revision, " ")), fmt.Sprint(s.Tools), "-", s.URL}
+		cells := []string{s.Name, state, ago(s.Since, now), orDash(strings.Join(s.Revisions, " ")), fmt.Sprint(s.Tools), "-", s.URL}
 		if !s.Discovered.IsZero() {
 			cells[5] = time.Duration(s.DiscoverySeconds * float64(time.Second)).Round(time.Millisecond).String()
 		}

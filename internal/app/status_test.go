@@ -22,7 +22,7 @@ func aStatus() *admin.Status {
 		Version: "1.2.3", Ready: true, Endpoint: "https://mcp.example.com/mcp", Sessions: 2, Streams: 1,
 		Config: admin.Config{File: "c.yaml", Problems: []string{"c.yaml:1:1: unknown key"}},
 		Servers: []admin.Server{
-			{Name: "weather", State: "ready", Programmed: true, Since: at.Add(-90 * time.Minute), Revision: "2025-11-25", Modern: "2026-07-28", Tools: 2, URL: "http://w/mcp", Discovered: at, DiscoverySeconds: 0.0123, Load: &admin.Load{Active: 3, Rate: 1.25}},
+			{Name: "weather", State: "ready", Programmed: true, Since: at.Add(-90 * time.Minute), Revisions: []string{"2026-07-28", "2025-11-25"}, Tools: 2, URL: "http://w/mcp", Discovered: at, DiscoverySeconds: 0.0123, Load: &admin.Load{Active: 3, Rate: 1.25}},
 			{Name: "late", State: "ready", Since: at.Add(-5 * time.Second), URL: "http://l/mcp", Load: &admin.Load{}},
 			{Name: "dead", State: "failing", LastError: "connection\nrefused\x1b[2J", Advice: "Check it.", URL: "http://d/mcp", Load: &admin.Load{}},
 		},

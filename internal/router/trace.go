@@ -12,6 +12,9 @@ const maxTraceparent = 128
 // traced puts the gateway's own span between the client's and the server's. The client's is what the message itself says, else what the header
 // does: a proxy in between may have made the header its own. The message stays as it is.
 func (x *exchange) traced() {
+	if x.trace == nil {
+		return
+	}
 	parent := x.req.traceparent
 	if span, err := x.m.Lookup("_meta", "traceparent"); err == nil && span.Present() {
 		if said := string(span.Of(x.m.Body)); strings.HasPrefix(said, `"`) {

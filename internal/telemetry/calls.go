@@ -132,13 +132,13 @@ type known struct {
 
 // likeness is what the attributes of a call depend on.
 type likeness struct {
-	method, server, tool, prompt, name string
-	status                             int
+	method, revision, server, tool, prompt, name string
+	status                                       int
 }
 
 // attributes are remembered, since most calls are like another, and sorting attributes takes longer than counting.
 func (o *Observed) attributes(c *Call) *known {
-	like := likeness{c.Facts[wire.KeyMethod], c.Facts[wire.KeyServer], c.Facts[wire.KeyTool], c.Facts[wire.KeyPrompt], c.Facts[wire.KeyPublicName], c.Status}
+	like := likeness{c.Facts[wire.KeyMethod], c.Facts[wire.KeyRevision], c.Facts[wire.KeyServer], c.Facts[wire.KeyTool], c.Facts[wire.KeyPrompt], c.Facts[wire.KeyPublicName], c.Status}
 	if got, ok := o.alike.Load(like); ok {
 		return got.(*known)
 	}
@@ -155,6 +155,9 @@ func attributesOf(c *Call) []attribute.KeyValue {
 	out := []attribute.KeyValue{
 		attribute.String("mcp.method.name", methodName(c.Facts[wire.KeyMethod])),
 		attribute.String("network.transport", "tcp"), attribute.String("network.protocol.name", "http"),
+	}
+	if revision := c.Facts[wire.KeyRevision]; revision != "" {
+		out = append(out, attribute.String("mcp.protocol.version", revision))
 	}
 	if server := c.Facts[wire.KeyServer]; server != "" && server != wire.BrokerServer {
 		out = append(out, attribute.String("mcp.gateway.server", server))
