@@ -19,6 +19,14 @@ func WithTrace(ctx context.Context, client http.Header) context.Context {
 	return context.WithValue(ctx, tracing{}, [2]string{parent, client.Get(wire.HeaderTracestate)})
 }
 
+// SameTrace is a context whose requests belong to the trace of another, which it may outlive.
+func SameTrace(ctx, other context.Context) context.Context {
+	if trace := other.Value(tracing{}); trace != nil {
+		return context.WithValue(ctx, tracing{}, trace)
+	}
+	return ctx
+}
+
 // addTrace makes a request one of its context's trace.
 func addTrace(req *http.Request) {
 	trace, ok := req.Context().Value(tracing{}).([2]string)
