@@ -268,6 +268,8 @@ document.getElementById("cancel").addEventListener("click", () => running?.abort
 
 // What follows gets a token by OAuth 2.1 with PKCE: in a window of its own, so that what was filled in stays.
 
+class NoClient extends Error {}
+
 async function json(url, options) {
   const answer = await fetch(url, { credentials: "omit", cache: "no-store", ...options });
   if (!answer.ok) throw new Error(`${new URL(url).origin} answers ${answer.status}`);
@@ -290,10 +292,16 @@ async function discover() {
 }
 
 async function register(metadata, redirect) {
-  if (!metadata.registration_endpoint) throw new Error("The issuer registers no clients");
+  const own = document.getElementById("client").value.trim();
+  if (own) return own;
+  if (!metadata.registration_endpoint) throw new NoClient(`${metadata.issuer} registers no clients`);
   const body = { client_name: "MCP Gateway console", redirect_uris: [redirect], grant_types: ["authorization_code"], response_types: ["code"], token_endpoint_auth_method: "none" };
-  const client = await json(metadata.registration_endpoint, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-  return client.client_id;
+  try {
+    const client = await json(metadata.registration_endpoint, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    return client.client_id;
+  } catch {
+    throw new NoClient(`${metadata.issuer} does not let this page register as a client`); // Keycloak answers no page there
+  }
 }
 
 function answerOf(state, popup) {
@@ -332,9 +340,15 @@ async function login() {
   } catch (error) {
     popup?.close();
     const note = element("div", undefined, "note bad");
-    note.append(element("p", `${error.message}. You can paste a token instead.`));
+    note.append(element("p", `${error.message}. ${error instanceof NoClient ? "Log in as a client of your own, or paste a token." : "You can paste a token instead."}`));
     result.replaceChildren(note);
+    if (error instanceof NoClient) {
+      document.getElementById("own-client").open = true;
+      document.getElementById("client").focus();
+    }
   }
 }
 
+const redirectText = document.getElementById("redirect");
+if (redirectText) redirectText.textContent = `${location.origin}/login`;
 document.getElementById("login")?.addEventListener("click", login);
