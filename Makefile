@@ -135,6 +135,10 @@ test: build ## Run every test: vet, unit tests with the race detector, real Envo
 test-auth: ## Run the tests of authentication: real Keycloak, Envoy, MCP servers and browser
 	@TEST_FLAGS='$(TEST_FLAGS)' hack/test-auth.sh
 
+.PHONY: test-pages
+test-pages: ## Run the tests of the status pages in a real browser
+	@TEST_FLAGS='$(TEST_FLAGS)' hack/test-pages.sh
+
 .PHONY: test-k8s
 test-k8s: ## Run the tests against a real Kubernetes API server (built from source once, if it cannot be downloaded)
 	@TEST_FLAGS='$(TEST_FLAGS)' hack/test-k8s.sh

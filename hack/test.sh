@@ -31,7 +31,7 @@ unit() { go list ./... | grep -v /e2e | xargs go test -race -timeout 15m ${flags
 # One package at a time and no cached result: these tests start processes, and measure time.
 end_to_end() {
   local packages
-  packages=$(go list ./e2e/... | grep -vE '/e2e/(auth|cluster)(/|$)') || die "there are no end-to-end tests in ./e2e"
+  packages=$(go list ./e2e/... | grep -vE '/e2e/(auth|cluster|pages)(/|$)') || die "there are no end-to-end tests in ./e2e"
   xargs go test -race -count=1 -p 1 -timeout 40m ${flags[@]+"${flags[@]}"} <<<"$packages"
 }
 

@@ -75,7 +75,7 @@ func TestFromNothingToTheFirstCall(t *testing.T) {
 	}
 	assert.Less(t, time.Since(began), 10*time.Second)
 	said := g.Output()
-	for _, want := range []string{g.endpoint, g.admin + "/status", "weather: 3 tools", "time: 2 tools", "@modelcontextprotocol/inspector", `{"mcpServers"`, "curl "} {
+	for _, want := range []string{g.endpoint, g.admin + "/", "weather: 3 tools", "time: 2 tools", "@modelcontextprotocol/inspector", `{"mcpServers"`, "curl "} {
 		assert.Contains(t, said, want)
 	}
 
@@ -203,7 +203,7 @@ func TestBesideAnother(t *testing.T) {
 func adminLine(t *testing.T, p *testbed.Process) string {
 	t.Helper()
 	for line := range strings.Lines(p.Output()) {
-		if strings.HasPrefix(strings.TrimSpace(line), "Admin") {
+		if strings.HasPrefix(strings.TrimSpace(line), "Status") {
 			return line
 		}
 	}

@@ -66,10 +66,16 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Access-Control-Allow-Origin", "*") // pages log in, too
+	if r.Method == http.MethodOptions {
+		w.Header().Set("Access-Control-Allow-Headers", "*")
+		return
+	}
 	switch r.URL.Path {
 	case "/realms/mcp/.well-known/openid-configuration":
 		_ = json.NewEncoder(w).Encode(map[string]any{
 			"issuer": i.URL, "jwks_uri": i.URL + "/keys", "authorization_endpoint": i.URL + "/auth", "token_endpoint": i.URL + "/token",
+			"registration_endpoint":    i.URL + "/register",
 			"response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"},
 			"id_token_signing_alg_values_supported": []string{"ES256"},
 		})
@@ -80,6 +86,9 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			set = append(set, k.jwk())
 		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"keys": set})
+	case "/realms/mcp/register":
+		w.WriteHeader(http.StatusCreated)
+		_, _ = w.Write([]byte(`{"client_id":"registered"}`))
 	case "/realms/mcp/auth":
 		i.authorize(w, r)
 	case "/realms/mcp/token":

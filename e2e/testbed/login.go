@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -31,8 +32,9 @@ func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
 		_ = template.Must(template.New("login").Parse(loginPage)).Execute(w, q)
 		return
 	}
-	if q.Get("response_type") != "code" || q.Get("code_challenge_method") != "S256" || q.Get("state") == "" || q.Get("nonce") == "" {
-		http.Error(w, "want the code flow with PKCE, a state and a nonce", http.StatusBadRequest)
+	openID := strings.Contains(q.Get("scope"), "openid")
+	if q.Get("response_type") != "code" || q.Get("code_challenge_method") != "S256" || q.Get("state") == "" || openID && q.Get("nonce") == "" {
+		http.Error(w, "want the code flow with PKCE, a state and, for OpenID Connect, a nonce", http.StatusBadRequest)
 		return
 	}
 	var b [16]byte
@@ -70,7 +72,15 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	_ = json.NewEncoder(w).Encode(map[string]any{"access_token": "of-no-use", "token_type": "Bearer", "expires_in": 60, "id_token": id})
+	access := "of-no-use"
+	if r.PostFormValue("resource") != "" { // RFC 8707: it is wanted for something
+		access, err = i.keys[len(i.keys)-1].sign(nil, i.Claims(l.user, nil))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"access_token": access, "token_type": "Bearer", "expires_in": 60, "id_token": id})
 }
 
 // subjectOf is the "sub" of a user in all tokens.

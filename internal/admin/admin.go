@@ -1,5 +1,6 @@
-// Package admin is the operators' HTTP interface: health, readiness, status and metrics. It only tells; nothing can be
-// changed through it. It must not know Envoy, the router or the broker: what it tells comes as functions.
+// Package admin is the operators' HTTP interface: health, readiness, metrics, and the status as JSON and as pages for people. It only tells;
+// nothing can be changed through it. The console of its pages calls tools from within the browser, through the public endpoint and with the
+// user's own token, so that it may do no more than that user. It must not know Envoy, the router or the broker: what it tells comes as functions.
 package admin
 
 import (
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/policy"
 )
 
 // Options are where the handler gets its answers.
@@ -28,6 +30,18 @@ type Options struct {
 	// Problems are those that the snapshot does not know.
 	Problems func() []catalog.Problem
 	Sessions func() int
+	// Endpoint is the public URL of the MCP endpoint, Issuers are the URLs of who gives tokens for it: the console of the pages calls them.
+	Endpoint string
+	Issuers  func() []string
+	// Values are the policy values in force, nil where there are none. PolicyEngine tells that an engine in front has a say as well.
+	Values       func() *policy.Set
+	PolicyEngine bool
+	// Discovery is the last of a server.
+	Discovery func(server string) Discovery
+	// Streams are the open ones of clients, Calls what the broker is answering.
+	Streams, Calls func() int
+	// Loads are those of servers by their names, nil where no Envoy tells of them.
+	Loads func() map[string]Load
 	// Policies is nil where there are none.
 	Policies func() Policies
 	// Envoys is nil where no Envoy is fed.
@@ -35,9 +49,38 @@ type Options struct {
 	Metrics http.Handler
 }
 
+// complete makes functions that answer with nothing of those that are missing.
+func (o *Options) complete() {
+	if o.Issuers == nil {
+		o.Issuers = func() []string { return nil }
+	}
+	if o.Values == nil {
+		o.Values = func() *policy.Set { return nil }
+	}
+	if o.Discovery == nil {
+		o.Discovery = func(string) Discovery { return Discovery{} }
+	}
+	if o.Loads == nil {
+		o.Loads = func() map[string]Load { return nil }
+	}
+	none := func() int { return 0 }
+	if o.Streams == nil {
+		o.Streams = none
+	}
+	if o.Calls == nil {
+		o.Calls = none
+	}
+}
+
 // New makes the handler.
-func New(o Options) http.Handler {
+func New(o Options) (http.Handler, error) {
+	o.complete()
+	pages, err := newSite(&o)
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
+	pages.routes(mux)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n"))
@@ -53,7 +96,7 @@ func New(o Options) http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		mux.ServeHTTP(w, r)
-	})
+	}), nil
 }
 
 // Readiness is what /readyz answers.

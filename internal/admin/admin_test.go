@@ -117,7 +117,9 @@ func get(t *testing.T, o Options, method, host, path string) *httptest.ResponseR
 	req := httptest.NewRequest(method, path, http.NoBody)
 	req.Host = host
 	rec := httptest.NewRecorder()
-	New(o).ServeHTTP(rec, req)
+	h, err := New(o)
+	require.NoError(t, err)
+	h.ServeHTTP(rec, req)
 	return rec
 }
 
@@ -162,7 +164,7 @@ func TestOnlyReading(t *testing.T) {
 		{http.MethodGet, "/metrics", http.StatusOK, "some metrics\n"},
 		{http.MethodPost, "/healthz", http.StatusMethodNotAllowed, "Method Not Allowed\n"},
 		{http.MethodDelete, "/status", http.StatusMethodNotAllowed, "Method Not Allowed\n"},
-		{http.MethodGet, "/", http.StatusNotFound, "404 page not found\n"},
+		{http.MethodGet, "/nowhere", http.StatusNotFound, "404 page not found\n"},
 		{http.MethodGet, "/status/x", http.StatusNotFound, "404 page not found\n"},
 	}
 	for _, tt := range tests {

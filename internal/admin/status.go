@@ -12,9 +12,14 @@ type Status struct {
 	Version  string   `json:"version"`
 	Ready    bool     `json:"ready"`
 	NotReady []string `json:"notReady,omitempty"`
-	Config   Config   `json:"config"`
-	Sessions int      `json:"sessions"`
-	Servers  []Server `json:"servers"`
+	// Endpoint is the public URL of the MCP endpoint.
+	Endpoint string `json:"endpoint,omitempty"`
+	Config   Config `json:"config"`
+	Sessions int    `json:"sessions"`
+	// Streams are the open ones of clients, Calls the requests that the broker is answering.
+	Streams int      `json:"streams,omitempty"`
+	Calls   int      `json:"calls,omitempty"`
+	Servers []Server `json:"servers"`
 	// VirtualServers stand in the order of the configuration.
 	VirtualServers []VirtualServer   `json:"virtualServers"`
 	Problems       []catalog.Problem `json:"problems"`
@@ -54,19 +59,26 @@ type Config struct {
 
 // Server is one configured server.
 type Server struct {
-	Name       string    `json:"name"`
-	URL        string    `json:"url"`
-	State      string    `json:"state"`
-	Since      time.Time `json:"since,omitzero"`
-	LastError  string    `json:"lastError,omitempty"`
-	Programmed bool      `json:"programmed"`
+	Name      string    `json:"name"`
+	URL       string    `json:"url"`
+	State     string    `json:"state"`
+	Since     time.Time `json:"since,omitzero"`
+	LastError string    `json:"lastError,omitempty"`
+	// Advice is what to do for a server that cannot be used.
+	Advice     string `json:"advice,omitempty"`
+	Programmed bool   `json:"programmed"`
 	// Revisions are those that it speaks with the gateway, newest first.
 	Revisions []string `json:"revisions,omitempty"`
-	Sessions  bool     `json:"sessions"`
-	Tools     int      `json:"tools"`
-	Prompts   int      `json:"prompts"`
-	Resources int      `json:"resources"`
-	Templates int      `json:"templates"`
+	// Discovered is when the server's lists were last read to the end, DiscoverySeconds how long that took.
+	Discovered       time.Time `json:"discovered,omitzero"`
+	DiscoverySeconds float64   `json:"discoverySeconds,omitempty"`
+	// Load is left out where no Envoy tells of it.
+	Load      *Load `json:"load,omitempty"`
+	Sessions  bool  `json:"sessions"`
+	Tools     int   `json:"tools"`
+	Prompts   int   `json:"prompts"`
+	Resources int   `json:"resources"`
+	Templates int   `json:"templates"`
 }
 
 // VirtualServer is one configured virtual server, and how much it has of what clients see.
@@ -124,6 +136,7 @@ func (o *Options) status() Status {
 	notReady := o.NotReady()
 	s := Status{
 		Version: o.Version, Ready: len(notReady) == 0, NotReady: notReady, Config: o.Config(), Sessions: o.Sessions(),
+		Endpoint: o.Endpoint, Streams: o.Streams(), Calls: o.Calls(),
 		Servers: []Server{}, VirtualServers: []VirtualServer{}, Problems: []catalog.Problem{}, Tools: []Tool{}, Prompts: []Item{}, Resources: []Item{}, Templates: []Item{},
 	}
 	if s.Config.Problems == nil {
@@ -148,9 +161,14 @@ func (o *Options) status() Status {
 		s.Tools = append(s.Tools, Tool{Name: it.PublicName, Server: it.Server.Name, OwnName: it.Name, Hints: it.Hints})
 	}
 	s.Prompts, s.Resources, s.Templates = items(snap, catalog.Prompt), items(snap, catalog.Resource), items(snap, catalog.Template)
-	perServer := countItems(snap)
+	perServer, loads := countItems(snap), o.Loads()
 	for _, server := range snap.Servers() {
-		s.Servers = append(s.Servers, o.server(server, perServer[server]))
+		view := o.server(server, perServer[server])
+		if loads != nil {
+			load := loads[server.Name]
+			view.Load = &load
+		}
+		s.Servers = append(s.Servers, view)
 	}
 	for _, view := range snap.VirtualServers() {
 		s.VirtualServers = append(s.VirtualServers, VirtualServer{
@@ -174,8 +192,10 @@ func (o *Options) server(s *catalog.Server, n counts) Server {
 	if s.State.Listing != nil {
 		revisions = s.State.Listing.Revisions()
 	}
+	d := o.Discovery(s.Name)
 	return Server{
 		Name: s.Name, URL: o.URL(s.Name), State: string(s.State.Health), Since: s.State.Since, LastError: s.State.LastError,
+		Advice: Advice(s), Discovered: d.At, DiscoverySeconds: d.Took.Seconds(),
 		Programmed: s.Programmed, Revisions: revisions, Sessions: s.Sessions(),
 		Tools: n.tools, Prompts: n.prompts, Resources: n.resources, Templates: n.templates,
 	}

@@ -49,42 +49,20 @@ func (a *aclCaller) identity(set *policy.Set, given func(flag string) bool) (*po
 	if set.Authentication == nil {
 		return nil, usagef("these policies have no authentication: they know no users, groups, roles, scopes or claims; leave these flags out")
 	}
-	paths := set.Authentication.Claims
+	var n policy.Names
 	if given("user") {
-		setClaim(claims, paths.User, a.user)
+		n.Users = []string{a.user}
 	}
 	if given("groups") {
-		setClaim(claims, paths.Groups, anys(a.groups))
+		n.Groups = append([]string{}, a.groups...)
 	}
 	if given("roles") {
-		setClaim(claims, paths.Roles, anys(a.roles))
+		n.Roles = append([]string{}, a.roles...)
 	}
 	if given("scopes") {
-		setClaim(claims, paths.Scopes, strings.Join(a.scopes, " "))
+		n.Scopes = append([]string{}, a.scopes...)
 	}
-	return set.Identify(claims), nil
-}
-
-// setClaim puts the value where the policies look for it.
-func setClaim(claims map[string]any, path []string, value any) {
-	last := len(path) - 1
-	for _, name := range path[:last] {
-		inner, ok := claims[name].(map[string]any)
-		if !ok {
-			inner = map[string]any{}
-			claims[name] = inner
-		}
-		claims = inner
-	}
-	claims[path[last]] = value
-}
-
-func anys(texts []string) []any {
-	out := make([]any, len(texts))
-	for i, text := range texts {
-		out[i] = text
-	}
-	return out
+	return set.IdentifyAs(claims, n), nil
 }
 
 // describe is one line about the caller.

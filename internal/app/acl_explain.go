@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -188,7 +187,7 @@ func one(out io.Writer, set *policy.Set, id *policy.Identity, item policy.Reques
 	}
 	for i := range set.RateLimits {
 		if limit := &set.RateLimits[i]; decision.Allowed && limit.Covers(item) {
-			_, _ = fmt.Fprintf(out, "\nrate limit %s: %d calls in %s%s\n", limit.Name, limit.Limit, window(limit.Window), sharing(limit.Per))
+			_, _ = fmt.Fprintf(out, "\nrate limit %s: %s\n", limit.Name, limit)
 		}
 	}
 }
@@ -229,27 +228,4 @@ func yesNo(b bool) string {
 		return "yes"
 	}
 	return "no"
-}
-
-// window writes 1m0s as 1m.
-func window(d time.Duration) string {
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
-}
-
-func sharing(per []policy.Per) string {
-	if len(per) == 0 {
-		return ", shared by all"
-	}
-	words := make([]string, len(per))
-	for i, p := range per {
-		words[i] = string(p)
-	}
-	return ", for each " + strings.Join(words, " and ")
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/guicassolato/mcp-gateway/internal/telemetry"
 	"github.com/guicassolato/mcp-gateway/internal/xds"
 )
 
@@ -52,6 +53,9 @@ func (a *standalone) chooseAdapter(ctx context.Context, bin string) error {
 
 // modulePath is where the module is, under the only name that Envoy looks for.
 func (s *standaloneSettings) modulePath() (string, error) {
+	if err := tracesWithoutModule(); err != nil {
+		return "", err
+	}
 	path := s.module
 	if path == "" {
 		self, err := os.Executable()
@@ -71,6 +75,14 @@ func (s *standaloneSettings) modulePath() (string, error) {
 		return "", fmt.Errorf("there is no router module at %q; hack/envoy-module.sh builds one", path)
 	}
 	return path, nil
+}
+
+// tracesWithoutModule is the error of a module where traces are sent: it makes no spans.
+func tracesWithoutModule() error {
+	if telemetry.SendsTraces(os.LookupEnv) {
+		return errors.New("traces are sent, in which the router module takes no part: leave it out, or set OTEL_TRACES_EXPORTER=none")
+	}
+	return nil
 }
 
 // tryModule has the very Envoy load the very module.

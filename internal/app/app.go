@@ -46,7 +46,7 @@ func Main(ctx context.Context, version string, args []string, stdout, stderr io.
 // newRoot makes the whole command tree.
 func newRoot(p *process) *cobra.Command {
 	root := newServe(p)
-	root.AddCommand(newStandalone(p), newEnvoyConfig(p), newEnvoyBootstrap(p), newIstioConfig(p), newACL(p), newProbe(p))
+	root.AddCommand(newStandalone(p), newEnvoyConfig(p), newEnvoyBootstrap(p), newIstioConfig(p), newACL(p), newProbe(p), newStatus(p))
 	for _, c := range append(root.Commands(), root) {
 		c.SilenceErrors, c.SilenceUsage = true, true
 		c.Args = noArguments
@@ -56,8 +56,19 @@ func newRoot(p *process) *cobra.Command {
 	}
 	root.Version = p.version
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.CompletionOptions.HiddenDefaultCmd = true
+	completeValues(root)
 	return root
+}
+
+// completeValues tells shells which values there are, where there are few.
+func completeValues(root *cobra.Command) {
+	for flag, values := range map[string][]string{"log-level": {"debug", "info", "warn", "error"}, "log-format": {"text", "json"}, flagControlPlane: {controlPlaneIstio}} {
+		for _, c := range append(root.Commands(), root) {
+			if c.Flags().Lookup(flag) != nil {
+				_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // it fails for unknown flags only
+			}
+		}
+	}
 }
 
 func noArguments(c *cobra.Command, args []string) error {

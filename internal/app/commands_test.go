@@ -225,6 +225,16 @@ const environment = `
 
 The last five make the protected resource metadata (RFC 9728) under ` + "`/.well-known/oauth-protected-resource`" + `; a list that is set to nothing is left out.
 
+## Shell completion
+
+` + "`mcp-broker-router completion`" + ` prints a script for bash, zsh, fish or PowerShell, which completes commands, flags and the values of some flags:
+
+` + "```sh" + `
+mcp-broker-router completion bash > /etc/bash_completion.d/mcp-broker-router    # needs the package bash-completion
+mcp-broker-router completion zsh > "${fpath[1]}/_mcp-broker-router"
+mcp-broker-router completion fish > ~/.config/fish/completions/mcp-broker-router.fish
+` + "```" + `
+
 ## Signals and exit codes
 
 SIGTERM, SIGINT and SIGHUP end the process: ` + "`/readyz`" + ` turns to 503, calls in flight get ` + "`--drain-timeout`" + ` to end, then the sessions with

@@ -22,6 +22,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/consent"
 	"github.com/guicassolato/mcp-gateway/internal/credential"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/upstream"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -225,7 +226,7 @@ func (o given) Forbidden(value config.Secret) { o.Rejected(value) }
 func (g *gateway) public(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path != wire.PathCredentials && !strings.HasPrefix(r.URL.Path, wire.PathCredentials+"/"):
-		g.broker.ServeHTTP(w, r)
+		g.broker.ServeHTTP(w, r.WithContext(upstream.WithTrace(r.Context(), r.Header)))
 	case g.consent == nil:
 		http.NotFound(w, r)
 	default:

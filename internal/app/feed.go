@@ -155,3 +155,18 @@ func (f *envoyFeed) Status() []admin.Envoy {
 	}
 	return out
 }
+
+// Loads are what Envoys tell of the servers' calls; nil as long as none has told.
+func (f *envoyFeed) Loads(snap *catalog.Snapshot) map[string]xds.Load {
+	clusters := f.server.Loads()
+	if clusters == nil {
+		return nil
+	}
+	out := make(map[string]xds.Load, len(clusters))
+	for _, server := range snap.Servers() {
+		if load, ok := clusters[server.Cluster]; ok {
+			out[server.Name] = load
+		}
+	}
+	return out
+}

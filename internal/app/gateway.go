@@ -16,7 +16,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/guicassolato/mcp-gateway/internal/admin"
 	"github.com/guicassolato/mcp-gateway/internal/broker"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
@@ -38,6 +37,7 @@ type gateway struct {
 	settings *settings
 	logger   *slog.Logger
 	metrics  *telemetry.Metrics
+	observed *telemetry.Observed // nil where Envoy does not tell of calls
 
 	sessions  *session.Registry
 	publisher *publisher
@@ -59,7 +59,8 @@ type gateway struct {
 	brokerServer *http.Server
 	adminServer  *http.Server
 
-	adminAddress string // once it listens
+	adminAddress         string   // once it listens
+	authorizationServers []string // as the environment has them
 
 	draining atomic.Bool
 	waiting  atomic.Bool // for the Envoy that belongs to this process
@@ -89,7 +90,9 @@ func newGateway(version string, s *settings, logger *slog.Logger) (*gateway, err
 	if err := g.assemble(cfg); err != nil {
 		return nil, err
 	}
-	g.serveAdmin()
+	if err := g.serveAdmin(); err != nil {
+		return nil, err
+	}
 	return g, nil
 }
 
@@ -111,12 +114,13 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	g.authorizationServers = metadata.AuthorizationServers
 	// Replicas with one key agree on it, so that the router of one may label for the broker of another.
 	routerKey := base64.RawURLEncoding.EncodeToString(key.Derive("router-key"))
 
 	g.sessions = session.NewRegistry(session.Options{
 		Key: key, MaxAge: s.sessionMaxAge, MaxIdle: s.sessionIdleTimeout,
-		OnEnd: func(ended *session.Session) { g.broker.SessionEnded(ended) }, OnChange: g.sessionChanged(),
+		OnEnd: g.sessionEnded, OnChange: g.sessionChanged(),
 	})
 	var clusters feed
 	if g.feed != nil {
@@ -124,9 +128,12 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	}
 	g.publisher = newPublisher(cfg, clusters, s.controlPlane == controlPlaneIstio, s.ownTools(), g.logger, g.snapshotChanged)
 	g.assembleCredentials()
-	g.metrics = telemetry.NewMetrics(g.version, telemetry.Sources{Snapshot: g.publisher.Snapshot, Sessions: g.sessions.Count})
+	g.metrics = telemetry.NewMetrics(g.version, g.metricSources())
 	if g.kube == nil {
 		g.metrics.ConfigTaken(time.Now())
+	}
+	if err := g.observe(); err != nil {
+		return err
 	}
 	if err := g.assemblePolicies(public, metadata.ScopesSupported); err != nil {
 		return err
@@ -141,8 +148,10 @@ func (g *gateway) assemble(cfg *config.Config) error {
 		PageSize: s.pageSize, ToolSearchThreshold: s.toolSearch, MaxBody: s.maxRequestBytes, Key: key, ResourceMetadata: g.resourceMetadata(metadata, public),
 	}))
 	routing := router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader(), TokenHeader: s.tokenHeader(), ToolSearch: s.toolSearch > 0, Tasks: session.NewTasks(key)}
+	traced := routing
+	traced.Trace = g.tracer() // it is of this process
 	options := extproc.Options{
-		Router: router.New(routing, g.sessions, g.publisher.Snapshot),
+		Router: router.New(traced, g.sessions, g.publisher.Snapshot),
 		Replay: func(ctx context.Context, c *router.Call) (*http.Response, error) {
 			return g.replay(ctx, c)
 		},
@@ -184,6 +193,9 @@ func (g *gateway) serveRouter(p *extproc.Processor) {
 		grpc.NumStreamWorkers(routerWorkers),
 	)
 	p.Register(g.routerServer)
+	if g.observed != nil {
+		xds.RegisterCallReports(g.routerServer, func(c xds.Call) { g.observed.Took(telemetry.Call(c)) })
+	}
 	if g.feed != nil {
 		g.xdsServer = grpc.NewServer(xds.ServerOptions()...)
 		g.feed.server.Register(g.xdsServer)
@@ -198,25 +210,6 @@ func (g *gateway) serveBroker() {
 	// No timeouts but for the headers: an answer may be a stream that lasts for hours.
 	g.brokerServer = &http.Server{
 		Handler: g.requests, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: maxBrokerHeaders,
-		ErrorLog: slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn),
-	}
-}
-
-func (g *gateway) serveAdmin() {
-	o := admin.Options{
-		Version: g.version, LocalOnly: isLocal(g.settings.adminAddress), NotReady: g.notReady, Config: g.configStatus,
-		Snapshot: g.publisher.Snapshot, URL: func(server string) string { return g.publisher.view.Load().urls[server] },
-		Problems: g.problems,
-		Sessions: g.sessions.Count, Metrics: g.metricsHandler(),
-	}
-	if g.policies != nil {
-		o.Policies = g.policies.Status
-	}
-	if g.feed != nil {
-		o.Envoys = g.feed.Status
-	}
-	g.adminServer = &http.Server{
-		Handler: admin.New(o), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn),
 	}
 }
@@ -374,6 +367,11 @@ func (g *gateway) shutdown(ctx context.Context) {
 		g.hub.Close()
 	}
 	_ = g.adminServer.Close()
+	if g.observed != nil {
+		if err := g.observed.Close(closing); err != nil {
+			g.logger.WarnContext(ctx, "telemetry could not be sent to its end", "error", err)
+		}
+	}
 	if g.consentStore != nil {
 		_ = g.consentStore.Close()
 	}

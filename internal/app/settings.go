@@ -14,6 +14,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/broker"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/telemetry"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 	"github.com/guicassolato/mcp-gateway/internal/xds"
 )
@@ -64,6 +65,8 @@ type envoySettings struct {
 	admin     string
 	nodeID    string
 	accessLog string
+	auditLog  string
+	reports   bool
 	policies  string
 	values    string
 	systemCA  string
@@ -95,7 +98,7 @@ func (s *settings) serving(f *pflag.FlagSet) {
 	f.StringVar(&s.authorizerIssuer, "trusted-authorizer-issuer", "", "the `issuer` that the header of that policy engine must name; empty means any")
 	s.consent.flags(f)
 	f.DurationVar(&s.drainTimeout, "drain-timeout", 10*time.Second, "how long calls in flight may still take once the process is told to stop")
-	f.StringVar(&s.adminAddress, flagAdmin, "127.0.0.1:8090", "`address` for /healthz, /readyz, /status and /metrics: host:port or unix:/path")
+	f.StringVar(&s.adminAddress, flagAdmin, "127.0.0.1:8090", "`address` for the status page, /healthz, /readyz, /status and /metrics: host:port or unix:/path. Whoever reaches it may read all of them")
 	f.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "text", "text or json")
 	s.envoy.shared(f)
@@ -106,6 +109,8 @@ func (e *envoySettings) shared(f *pflag.FlagSet) {
 	f.StringVar(&e.values, flagValues, "", "`file` with policy values: whose tokens are believed, who may call what and how often. It is read again whenever it changes; empty means that there are none")
 	f.StringVar(&e.policies, "envoy-policies", "", "`file` with Envoy filters of your own, which run behind the router")
 	f.StringVar(&e.accessLog, "envoy-access-log", "", "`file` for Envoy's access log, such as /dev/stdout; empty means none")
+	f.StringVar(&e.auditLog, "envoy-audit-log", "", "`file` in which Envoy notes who used which tool, prompt or resource and what became of it, such as /dev/stdout; empty means none")
+	f.BoolVar(&e.reports, "envoy-call-reports", false, "have Envoy tell the router's address of each call that has ended, of which this process makes histograms and, where the OTEL_* variables name an endpoint, traces (default: true where they do)")
 	f.StringVar(&e.systemCA, "envoy-system-ca", "", "`file` with the root certificates that Envoy trusts where a server has none of its own (default: the machine's)")
 }
 
@@ -166,6 +171,9 @@ func (s *settings) checkModule() error {
 	}
 	if s.xdsAddress == "" {
 		return fmt.Errorf("--%s needs --%s: an Envoy that nobody feeds asks by ext_proc", flagModule, flagXDS)
+	}
+	if err := tracesWithoutModule(); err != nil {
+		return fmt.Errorf("--%s: %w", flagModule, err)
 	}
 	return checkAddress(flagModule, s.moduleAddress)
 }
@@ -239,7 +247,8 @@ func (s *settings) key(lookup func(string) (string, bool)) (key session.Key, gen
 func (s *settings) envoyOptions() (xds.Options, error) {
 	o := xds.Options{
 		Listen: s.envoy.listen, Router: s.envoy.router, Broker: s.envoy.broker, XDS: s.envoy.xds, Admin: s.envoy.admin, NodeID: s.envoy.nodeID,
-		Module: s.moduleAddress, ModuleVersion: s.version, AllowedOrigins: s.allowedOrigins, UseRemoteAddress: true, AccessLog: s.envoy.accessLog, SystemCA: s.envoy.systemCA,
+		Module: s.moduleAddress, ModuleVersion: s.version, AllowedOrigins: s.allowedOrigins, UseRemoteAddress: true, AccessLog: s.envoy.accessLog, AuditLog: s.envoy.auditLog,
+		ReportCalls: s.envoy.reports || telemetry.SendsOTLP(os.LookupEnv), SystemCA: s.envoy.systemCA,
 	}
 	if o.Router == "" {
 		o.Router = reachable(s.routerAddress)

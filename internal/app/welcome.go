@@ -12,7 +12,7 @@ func (a *standalone) welcome() {
 	endpoint := strings.TrimSuffix(a.settings.publicURL, "/") + "/mcp"
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nMCP Gateway %s is ready: %s\n\n", a.version, endpoint)
-	fmt.Fprintf(&b, "  Admin      http://%s/status\n", a.gateway.adminAddress)
+	fmt.Fprintf(&b, "  Status     http://%s/\n", a.gateway.adminAddress)
 	snap := a.gateway.publisher.Snapshot()
 	heading := "Servers"
 	for _, s := range snap.Servers() {

@@ -83,8 +83,8 @@ type item struct {
 
 func (i item) last() bool { return i.answer != nil || i.fault != nil }
 
-// newBridged begins a call. It is made by run.
-func (b *Broker) newBridged(a asker, server *catalog.Server, m *jsonrpc.Message) (*bridged, error) {
+// newBridged begins a call, in the trace of the request's context. It is made by run.
+func (b *Broker) newBridged(ctx context.Context, a asker, server *catalog.Server, m *jsonrpc.Message) (*bridged, error) {
 	c := &bridged{
 		b: b, asker: a, server: server, method: m.MethodName(), attached: true,
 		id:   b.callPrefix + strconv.FormatUint(b.lastCall.Add(1), 10),
@@ -96,7 +96,7 @@ func (b *Broker) newBridged(a asker, server *catalog.Server, m *jsonrpc.Message)
 	if c.body, err = bridge.ToLegacy(m, id, id); err != nil {
 		return nil, err
 	}
-	c.ctx, c.cancel = context.WithCancel(b.ctx)
+	c.ctx, c.cancel = context.WithCancel(upstream.SameTrace(b.ctx, ctx))
 	return c, nil
 }
 

@@ -90,7 +90,7 @@ func (b *Broker) carryToModern(w http.ResponseWriter, r *http.Request, s *sessio
 	c.trail = newTrail(func(n int) string {
 		return s.Seal(session.SealBridgeEvent, server.Name, []byte(c.key+"."+strconv.Itoa(n)))
 	})
-	c.ctx, c.cancel = context.WithCancel(b.ctx)
+	c.ctx, c.cancel = context.WithCancel(upstream.SameTrace(b.ctx, r.Context()))
 	b.lifts.add(c)
 	go c.untilEnd()
 	go c.run()

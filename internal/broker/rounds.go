@@ -62,7 +62,7 @@ func (b *Broker) carryToLegacy(w http.ResponseWriter, r *http.Request, m *jsonrp
 
 // first begins a call.
 func (v *visit) first(round uint16) {
-	c, err := v.b.newBridged(v.asker, v.server, v.m)
+	c, err := v.b.newBridged(v.r.Context(), v.asker, v.server, v.m)
 	if err != nil {
 		v.b.fail(v.w, badParams(v.m, err.Error()))
 		return

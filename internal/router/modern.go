@@ -55,6 +55,7 @@ func (x *exchange) modern() *jsonrpc.Error {
 		return invalid(x.id, http.StatusBadRequest, "the method's name is too long")
 	}
 	x.d.fact(wire.HeaderMethod, wire.KeyMethod, method)
+	x.traced()
 	if x.m.Kind == jsonrpc.Notification {
 		x.broker()
 		return nil

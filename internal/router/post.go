@@ -80,6 +80,7 @@ func (x *exchange) route() *jsonrpc.Error {
 		return invalid(x.id, http.StatusBadRequest, "the method's name is too long")
 	}
 	x.d.fact(wire.HeaderMethod, wire.KeyMethod, method)
+	x.traced()
 	if method == "initialize" && x.m.Kind == jsonrpc.Request {
 		x.d.Remove = append(x.d.Remove, wire.HeaderSessionID)
 		x.broker()

@@ -15,7 +15,7 @@ type Request struct {
 	contentType, accept, origin  string
 	authorization, sessionID     string
 	protocolVersion, lastEventID string
-	virtualServer                string
+	virtualServer, traceparent   string
 	contentLength                int64 // -1: not told
 	repeated                     string
 	seen                         uint32
@@ -81,6 +81,8 @@ func (r *Request) Add(name, value string) {
 		r.once(seenLength, name, &text, value)
 		n, err := strconv.ParseInt(text, 10, 64)
 		r.contentLength, r.badContentLength = n, err != nil || n < 0
+	case wire.HeaderTraceparent:
+		r.traceparent = value
 	case wire.HeaderSessionID:
 		r.once(seenSession, name, &r.sessionID, value)
 	case wire.HeaderProtocolVersion:

@@ -36,6 +36,8 @@ type Options struct {
 	ToolSearch bool
 	// TokenHeader is where the token of an Authorization header of the one form that counts goes, without its scheme. Empty means nowhere.
 	TokenHeader string
+	// Trace makes the traceparent of the gateway's own span, given the client's or none. Nil means that nobody wants traces.
+	Trace func(parent string) string
 }
 
 // Sessions finds the session of a token.
@@ -52,13 +54,14 @@ type Router struct {
 	token     string
 	search    bool
 	tasks     session.Tasks
+	trace     func(parent string) string
 	sessions  Sessions
 	snapshot  func() *catalog.Snapshot
 }
 
 // New makes a router that reads the current snapshot, once for each request, from a function.
 func New(o Options, sessions Sessions, snapshot func() *catalog.Snapshot) *Router {
-	r := &Router{maxBody: o.MaxBody, key: o.BrokerKey, token: o.TokenHeader, search: o.ToolSearch, tasks: o.Tasks, sessions: sessions, snapshot: snapshot, origins: map[string]bool{}}
+	r := &Router{maxBody: o.MaxBody, key: o.BrokerKey, token: o.TokenHeader, search: o.ToolSearch, tasks: o.Tasks, trace: o.Trace, sessions: sessions, snapshot: snapshot, origins: map[string]bool{}}
 	r.authority = cmp.Or(o.AuthorityHeader, ":authority")
 	if r.maxBody <= 0 {
 		r.maxBody = DefaultMaxBody

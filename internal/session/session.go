@@ -83,6 +83,9 @@ func (s *Session) Revision() string { return s.start.Revision }
 // InitParams are the params of the client's initialize request, verbatim.
 func (s *Session) InitParams() json.RawMessage { return s.start.InitParams }
 
+// Expires is when the session ends at the latest.
+func (s *Session) Expires() time.Time { return s.expires }
+
 // Done is closed when the session ends.
 func (s *Session) Done() <-chan struct{} { return s.done }
 

@@ -18,7 +18,12 @@ const namespace = "mcp_gateway"
 type Sources struct {
 	Snapshot func() *catalog.Snapshot
 	Sessions func() int
+	// Calls are those that Envoys tell of, by server; nil where no Envoy is fed.
+	Calls func() map[string]Calls
 }
+
+// Calls are the calls of one server.
+type Calls struct{ Active, Succeeded, Failed uint64 }
 
 // Metrics are the metrics of one process, on a registry of their own.
 type Metrics struct {
@@ -29,6 +34,8 @@ type Metrics struct {
 	good     prometheus.Gauge
 	listings *prometheus.CounterVec
 	policies *PolicyMetrics // nil where there are none
+	// histograms are those of calls; nil where calls are not measured.
+	histograms prometheus.Gatherer
 }
 
 // NewMetrics makes the metrics of a gateway of the given version.
@@ -63,7 +70,11 @@ func NewMetrics(version string, sources Sources) *Metrics {
 
 // Handler serves the metrics.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	gatherers := prometheus.Gatherers{m.registry}
+	if m.histograms != nil {
+		gatherers = append(gatherers, m.histograms)
+	}
+	return promhttp.HandlerFor(gatherers, promhttp.HandlerOpts{})
 }
 
 // Router is for the router's adapter.

@@ -25,12 +25,23 @@ func sessions() *prometheus.Desc {
 	return prometheus.NewDesc(namespace+"_sessions", "Open sessions of clients.", nil, nil)
 }
 
+func callsActive() *prometheus.Desc {
+	return prometheus.NewDesc(namespace+"_server_calls_active", "Calls of a server that Envoys carry now, as they reported last.", []string{"server"}, nil)
+}
+
+func callsEnded() *prometheus.Desc {
+	return prometheus.NewDesc(namespace+"_server_calls_total", "Calls of a server that Envoys have carried, by what became of them: an error is an HTTP status of 500 and more, or no answer.",
+		[]string{"server", "result"}, nil)
+}
+
 // Describe implements prometheus.Collector.
 func (s *state) Describe(out chan<- *prometheus.Desc) {
 	out <- items()
 	out <- problems()
 	out <- serverState()
 	out <- sessions()
+	out <- callsActive()
+	out <- callsEnded()
 }
 
 // Collect implements prometheus.Collector.
@@ -48,6 +59,13 @@ func (s *state) Collect(out chan<- prometheus.Metric) {
 	gauge(items(), float64(len(snap.Items(catalog.Resource))), "resource")
 	gauge(items(), float64(len(snap.Items(catalog.Template))), "template")
 	gauge(problems(), float64(len(snap.Problems())))
+	if s.sources.Calls != nil {
+		for server, calls := range s.sources.Calls() {
+			gauge(callsActive(), float64(calls.Active), server)
+			out <- prometheus.MustNewConstMetric(callsEnded(), prometheus.CounterValue, float64(calls.Succeeded), server, "success")
+			out <- prometheus.MustNewConstMetric(callsEnded(), prometheus.CounterValue, float64(calls.Failed), server, "error")
+		}
+	}
 	for _, server := range snap.Servers() {
 		for _, health := range []catalog.Health{catalog.HealthConnecting, catalog.HealthReady, catalog.HealthFailing, catalog.HealthDisabled} {
 			v := 0.0

@@ -38,7 +38,10 @@ func TestMetrics(t *testing.T) {
 			Items: [4][]json.RawMessage{{json.RawMessage(`{"name":"x"}`), json.RawMessage(`{"name":"y"}`), json.RawMessage(`{"name":"x"}`)}},
 		}}},
 	})
-	m := NewMetrics("1.2.3", Sources{Snapshot: func() *catalog.Snapshot { return snap }, Sessions: func() int { return 7 }})
+	m := NewMetrics("1.2.3", Sources{
+		Snapshot: func() *catalog.Snapshot { return snap }, Sessions: func() int { return 7 },
+		Calls: func() map[string]Calls { return map[string]Calls{"a": {Active: 1, Succeeded: 2, Failed: 3}} },
+	})
 	m.ConfigTaken(time.UnixMilli(1500))
 	m.ConfigRefused()
 	m.Listed("a")
@@ -67,6 +70,9 @@ mcp_gateway_router_decisions_total{outcome="reply",status=""} 1
 mcp_gateway_router_decisions_total{outcome="reply",status="404"} 1
 mcp_gateway_router_decisions_total{outcome="server",status=""} 2
 mcp_gateway_router_faults_total 1
+mcp_gateway_server_calls_active{server="a"} 1
+mcp_gateway_server_calls_total{result="error",server="a"} 3
+mcp_gateway_server_calls_total{result="success",server="a"} 2
 mcp_gateway_server_state{server="a",state="connecting"} 0
 mcp_gateway_server_state{server="a",state="disabled"} 0
 mcp_gateway_server_state{server="a",state="failing"} 0

@@ -80,6 +80,7 @@ func (c *connection) relist(ctx context.Context, kinds kindSet) error {
 	}
 	calm := began.Sub(c.listedAt) >= c.rest+c.rest/4
 	c.listedAt = time.Now()
+	c.w.discovered.Store(&Discovery{At: c.listedAt, Took: c.listedAt.Sub(began)})
 	news := c.w.ready(c.about.listing(c.eras, c.lists))
 	c.w.unchanged(told, before)
 	// A server that cries change all the time costs no more than a quarter of its own and our time, and less and less if

@@ -267,6 +267,7 @@ func (e *Endpoint) request(ctx context.Context, method string, s Session, body i
 	if s.Revision != "" {
 		req.Header.Set(wire.HeaderProtocolVersion, s.Revision)
 	}
+	addTrace(req)
 	return req, nil
 }
 

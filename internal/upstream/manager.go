@@ -251,6 +251,22 @@ func (m *Manager) Endpoint(name string) *Endpoint {
 	return nil
 }
 
+// Discovery is the last time that all or some of a server's lists were read to the end.
+type Discovery struct {
+	At   time.Time
+	Took time.Duration
+}
+
+// Discovered tells of a server's last discovery. It is zero as long as there was none since its connection was configured.
+func (m *Manager) Discovered(name string) Discovery {
+	if s := m.server(name); s != nil && s.worker != nil {
+		if d := s.worker.discovered.Load(); d != nil {
+			return *d
+		}
+	}
+	return Discovery{}
+}
+
 // Poke has a server listed again soon, or tried again if it fails.
 func (m *Manager) Poke(name string) {
 	if s := m.server(name); s != nil && s.worker != nil {

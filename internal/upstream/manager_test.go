@@ -52,6 +52,22 @@ func TestApplyKeepsWhatDoesNotMatter(t *testing.T) {
 	}
 }
 
+// TestDiscovered: how long the last discovery took is known, and nothing of a server that was never reached.
+func TestDiscovered(t *testing.T) {
+	inBench(t, nil, func(b *bench) {
+		t := b.t
+		b.net.listen("weather:80", newScript())
+		b.Apply(&config.Config{Servers: []config.Server{memoryConfig("weather"), memoryConfig("dead")}})
+		began := time.Now()
+		pass(time.Second)
+		d := b.Discovered("weather")
+		assert.False(t, d.At.Before(began))
+		assert.GreaterOrEqual(t, d.Took, time.Duration(0))
+		assert.Zero(t, b.Discovered("dead"))
+		assert.Zero(t, b.Discovered("unknown"))
+	})
+}
+
 // TestApplyReconnects: what the server gets changed. Where it is the same server, its tools stay on show meanwhile.
 func TestApplyReconnects(t *testing.T) {
 	for name, tc := range map[string]struct {

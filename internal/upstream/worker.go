@@ -25,6 +25,8 @@ type worker struct {
 	publish func(catalog.State)
 	state   catalog.State
 
+	discovered atomic.Pointer[Discovery] // nil as long as there was none
+
 	dirty   atomic.Uint32 // kindSet of what must be listed again
 	told    atomic.Uint32 // kindSet of what the server said to have changed
 	mute    time.Time     // when the server last left the question unanswered which revisions it speaks

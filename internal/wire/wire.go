@@ -22,6 +22,9 @@ const (
 	KeyID                = "id"
 	// KeyWatched marks a request whose answer the router looks at itself.
 	KeyWatched = "watched"
+	// KeyTrace is the traceparent of the gateway's own span, KeyTraceParent the one that the client sent; only where traces are wanted.
+	KeyTrace       = "trace"
+	KeyTraceParent = "trace_parent"
 	// KeyReply marks an answer that the router made itself, so that Envoy sends its body as it is.
 	KeyReply = "reply"
 	// ReplyStream and ReplyMessage are its values: whether the body is an event stream or one message.
@@ -80,6 +83,8 @@ const (
 	HeaderMCPName         = "mcp-name"
 	HeaderMCPParamPrefix  = "mcp-param-"
 	HeaderLastEventID     = "last-event-id"
+	HeaderTraceparent     = "traceparent"
+	HeaderTracestate      = "tracestate"
 )
 
 // BrokerServer is the value of HeaderServer for what the broker itself answers.

@@ -34,14 +34,21 @@ func Bootstrap(o Options) ([]byte, error) {
 			ApiType:                   corev3.ApiConfigSource_DELTA_GRPC,
 			TransportApiVersion:       corev3.ApiVersion_V3,
 			SetNodeOnFirstMessageOnly: true,
-			GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: wire.XDSCluster},
-			}}},
+			GrpcServices:              []*corev3.GrpcService{configurationServer()},
 		},
 		CdsConfig: overADS(),
 		LdsConfig: overADS(),
 	}
+	boot.ClusterManager = &bootstrapv3.ClusterManager{LoadStatsConfig: &corev3.ApiConfigSource{
+		ApiType: corev3.ApiConfigSource_GRPC, TransportApiVersion: corev3.ApiVersion_V3, GrpcServices: []*corev3.GrpcService{configurationServer()},
+	}}
 	return b.render(boot)
+}
+
+func configurationServer() *corev3.GrpcService {
+	return &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+		EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: wire.XDSCluster},
+	}}
 }
 
 // Static renders, as YAML, everything for an Envoy that no configuration server feeds. Credentials stay where the configuration has them from:

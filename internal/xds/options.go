@@ -42,6 +42,10 @@ type Options struct {
 	BufferLimit uint32
 	// AccessLog is a file's path, such as "/dev/stdout". Empty means no access log.
 	AccessLog string
+	// AuditLog is a file's path like AccessLog, with a line for each use of a tool, prompt or resource. Empty means no such log.
+	AuditLog string
+	// ReportCalls has Envoy tell the router's address of every call that has ended.
+	ReportCalls bool
 	// SystemCA is the file with the machine's trusted roots as PEM. It is needed as soon as an https server has no CA of its own.
 	SystemCA string
 	// Values are the policy values; nil means none, and none of their filters.

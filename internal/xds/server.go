@@ -6,6 +6,7 @@ import (
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	loadv3 "github.com/envoyproxy/go-control-plane/envoy/service/load_stats/v3"
 	"google.golang.org/grpc"
 )
 
@@ -24,6 +25,7 @@ type Server struct {
 
 	logger *slog.Logger
 	now    func() time.Time
+	loads  *loads
 
 	mu      sync.Mutex
 	current *snapshot
@@ -33,7 +35,7 @@ type Server struct {
 
 // NewServer makes a server that has nothing to feed yet: Envoys that connect wait for the first [Server.Update].
 func NewServer(logger *slog.Logger) *Server {
-	return &Server{logger: logger, now: time.Now, streams: map[*stream]bool{}, changed: make(chan struct{})}
+	return &Server{logger: logger, now: time.Now, loads: newLoads(), streams: map[*stream]bool{}, changed: make(chan struct{})}
 }
 
 // ServerOptions are what a gRPC server needs to carry this service for thousands of MCP servers.
@@ -45,6 +47,7 @@ func ServerOptions() []grpc.ServerOption {
 // GracefulStop.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(r, s)
+	loadv3.RegisterLoadReportingServiceServer(r, s.loads)
 }
 
 // Update makes r what every Envoy is to hold, and returns its version, which depends on the content alone. It does not wait for anyone.
@@ -59,6 +62,7 @@ func (s *Server) Update(r *Resources) (version string, err error) {
 		return next.version, nil
 	}
 	s.current = next
+	s.loads.keep(next.types[clusterType])
 	for st := range s.streams {
 		st.poke()
 	}

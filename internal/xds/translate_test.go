@@ -45,6 +45,8 @@ type goldenInput struct {
 		UseRemoteAddress                           bool     `yaml:"useRemoteAddress"`
 		BufferLimit                                uint32   `yaml:"bufferLimit"`
 		AccessLog                                  string   `yaml:"accessLog"`
+		AuditLog                                   string   `yaml:"auditLog"`
+		ReportCalls                                bool     `yaml:"reportCalls"`
 		SystemCA                                   string   `yaml:"systemCA"`
 		Policies                                   string
 		Values                                     *struct {
@@ -81,12 +83,13 @@ func readGolden(t *testing.T, path string) (goldenInput, xds.Options, []xds.Clus
 	o := goldenOptions()
 	for target, value := range map[*string]string{
 		&o.Listen: in.Options.Listen, &o.Router: in.Options.Router, &o.Broker: in.Options.Broker, &o.XDS: in.Options.XDS,
-		&o.Admin: in.Options.Admin, &o.Module: in.Options.Module, &o.NodeID: in.Options.NodeID, &o.AccessLog: in.Options.AccessLog, &o.SystemCA: in.Options.SystemCA,
+		&o.Admin: in.Options.Admin, &o.Module: in.Options.Module, &o.NodeID: in.Options.NodeID, &o.AccessLog: in.Options.AccessLog, &o.AuditLog: in.Options.AuditLog, &o.SystemCA: in.Options.SystemCA,
 	} {
 		if value != "" {
 			*target = value
 		}
 	}
+	o.ReportCalls = in.Options.ReportCalls
 	o.AllowedOrigins, o.UseRemoteAddress, o.BufferLimit = in.Options.AllowedOrigins, in.Options.UseRemoteAddress, in.Options.BufferLimit
 	if in.Options.Policies != "" {
 		o.Policies = parsePolicies(t, in.Options.Policies)

@@ -19,6 +19,9 @@ import (
 // freeForAll is the policy for requests that name no item.
 const freeForAll = "requests without an item"
 
+// rulesPrefix begins the names under which Envoy tells what the rules decided.
+const rulesPrefix = "mcp_gateway_"
+
 // access is one of Envoy's policies for each rule, and one for the requests that name no tool, prompt or resource: those are for whoever is
 // authenticated. What none of them allows is refused.
 func (b *builder) access(s *policy.Set) *rbacfilterv3.RBAC {
@@ -47,7 +50,7 @@ func (b *builder) access(s *policy.Set) *rbacfilterv3.RBAC {
 	}
 	return &rbacfilterv3.RBAC{
 		Rules:           &rbacv3.RBAC{Action: rbacv3.RBAC_ALLOW, Policies: policies},
-		RulesStatPrefix: "mcp_gateway_",
+		RulesStatPrefix: rulesPrefix,
 	}
 }
 

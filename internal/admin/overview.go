@@ -1,0 +1,223 @@
+package admin
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
+)
+
+// Load is what Envoys tell of a server's calls.
+type Load struct {
+	// Active are the calls that go on now.
+	Active uint64 `json:"active"`
+	// Rate and Errors are the calls that ended, and those of them that failed, per second over the last interval.
+	Rate   float64 `json:"rate"`
+	Errors float64 `json:"errors"`
+}
+
+// Discovery is the last time that a server's lists were read to the end.
+type Discovery struct {
+	At   time.Time
+	Took time.Duration
+}
+
+// overviewPage is the front page.
+type overviewPage struct {
+	frame
+
+	Status         Status
+	Endpoint       string
+	Streams, Calls int
+	Ready, Enabled int
+	Troubles       []trouble
+	More           int // troubles that are not shown
+	Servers        []serverView
+	Loaded         bool // Envoys tell of loads
+}
+
+// serverView is a server on a page.
+type serverView struct {
+	Server
+
+	Health    string // one word for its color
+	Discovery Discovery
+}
+
+// trouble is something that somebody should look at.
+type trouble struct {
+	Level, About, Message, Advice, Link string
+}
+
+// maxTroubles are shown on the front page.
+const maxTroubles = 25
+
+func (s *site) overview(w http.ResponseWriter, _ *http.Request) {
+	page := overviewPage{
+		frame: s.frame("Overview", "overview"), Status: s.status(), Endpoint: s.Endpoint,
+		Streams: s.Streams(), Calls: s.Calls(), Servers: s.servers(),
+	}
+	page.Loaded = s.Loads() != nil
+	for _, server := range page.Servers {
+		if server.State != string(catalog.HealthDisabled) {
+			page.Enabled++
+		}
+		if server.Health == "good" {
+			page.Ready++
+		}
+	}
+	page.Troubles = troubles(&page.Status, page.Servers)
+	if n := len(page.Troubles); n > maxTroubles {
+		page.Troubles, page.More = page.Troubles[:maxTroubles], n-maxTroubles
+	}
+	s.render(w, http.StatusOK, "overview", page)
+}
+
+func (s *site) servers() []serverView {
+	snap := s.Snapshot()
+	if snap == nil {
+		return nil
+	}
+	loads, perServer := s.Loads(), countItems(snap)
+	out := make([]serverView, 0, len(snap.Servers()))
+	for _, server := range snap.Servers() {
+		view := s.serverView(server, perServer[server])
+		if load, ok := loads[server.Name]; ok {
+			view.Load = &load
+		}
+		out = append(out, view)
+	}
+	return out
+}
+
+func (s *site) serverView(server *catalog.Server, n counts) serverView {
+	v := serverView{Server: s.Options.server(server, n), Health: "bad", Discovery: s.Discovery(server.Name)}
+	switch {
+	case server.State.Health == catalog.HealthDisabled:
+		v.Health = "off"
+	case server.State.Health == catalog.HealthConnecting, server.State.Health == "":
+		v.State, v.Health = string(catalog.HealthConnecting), "wait"
+	case server.State.Health == catalog.HealthReady && server.Programmed:
+		v.Health = "good"
+	case server.State.Health == catalog.HealthReady:
+		v.State, v.Health = "waits for Envoy", "wait"
+	}
+	return v
+}
+
+// Advice says what to do for a server that cannot be used, and is empty for one that can.
+func Advice(s *catalog.Server) string {
+	switch s.State.Health {
+	case catalog.HealthDisabled:
+		return "Set enabled to true in its configuration to have it back."
+	case catalog.HealthReady:
+		if !s.Programmed {
+			return "Envoy has not taken its address yet. If that lasts, look at Envoy's refusals below and at its log."
+		}
+		return ""
+	case catalog.HealthFailing:
+	case catalog.HealthConnecting:
+		return ""
+	default:
+		return ""
+	}
+	switch s.State.Cause {
+	case catalog.CauseUnauthorized:
+		return "The server refuses the gateway's credential, or wants one: correct the credential in its configuration. A changed file or Secret is read at once."
+	case catalog.CauseProtocol:
+		return "Something answers there that does not speak MCP as it should: check the path of the URL, and that the server speaks Streamable HTTP."
+	case catalog.CauseUnreachable:
+		return "Check that the server runs and that this machine reaches its address: the name, the port, firewalls and NetworkPolicies, and the certificate if it is https."
+	}
+	return "The gateway tries again by itself. Its log has more about the server."
+}
+
+// troubles are everything that is wrong, the worst first.
+func troubles(st *Status, servers []serverView) []trouble {
+	var out []trouble
+	add := func(level, about, message, advice, link string) {
+		out = append(out, trouble{level, about, message, advice, link})
+	}
+	for _, reason := range st.NotReady {
+		add("bad", "Not ready", reason, "", "")
+	}
+	for _, problem := range st.Config.Problems {
+		add("bad", "Configuration", problem, "The configuration before it stays in force. Correct the file: it is read again at once.", "")
+	}
+	if st.Policies != nil {
+		for _, problem := range st.Policies.Problems {
+			add("bad", "Policies", problem, "The values before it stay in force. Correct the file: it is read again at once.", "/access")
+		}
+	}
+	if st.Envoys != nil {
+		for _, envoy := range *st.Envoys {
+			for _, r := range envoy.Refused {
+				add("bad", "Envoy "+envoy.Node, r.Type+" "+r.Name+": "+r.Message, "Envoy keeps what it had under this name.", "")
+			}
+		}
+	}
+	for i := range servers {
+		if server := &servers[i]; server.Health == "bad" {
+			add("bad", "Server "+server.Name, server.LastError, server.Advice, "/servers/"+server.Name)
+		}
+	}
+	for _, p := range st.Problems {
+		about := "Server " + p.Server
+		if p.Name != "" {
+			about += ", " + p.Kind + " " + p.Name
+		}
+		add("warn", about, p.Message, "", "/servers/"+p.Server)
+	}
+	return out
+}
+
+// serverPage is one server.
+type serverPage struct {
+	frame
+
+	Server       serverView
+	Instructions string
+	Implementation,
+	Capabilities string
+	Problems []catalog.Problem
+	Groups   []itemGroup
+	Loaded   bool
+}
+
+// itemGroup is how many items of a kind a server has.
+type itemGroup struct {
+	Kind  itemKind
+	Count int
+}
+
+func (s *site) server(w http.ResponseWriter, r *http.Request) {
+	name := strings.TrimSuffix(r.PathValue("name"), "/")
+	snap := s.Snapshot()
+	if snap == nil || snap.Server(name) == nil {
+		s.missing(w, `There is no server "`+name+`" in the configuration.`)
+		return
+	}
+	server := snap.Server(name)
+	n := countItems(snap)[server]
+	page := serverPage{frame: s.frame(name, "overview"), Server: s.serverView(server, n)}
+	if loads := s.Loads(); loads != nil {
+		page.Loaded = true
+		load := loads[name]
+		page.Server.Load = &load
+	}
+	for _, kind := range kinds() {
+		page.Groups = append(page.Groups, itemGroup{kind, map[catalog.Kind]int{
+			catalog.Tool: n.tools, catalog.Prompt: n.prompts, catalog.Resource: n.resources, catalog.Template: n.templates,
+		}[kind.kind]})
+	}
+	for _, p := range append(s.Problems(), snap.Problems()...) {
+		if p.Server == name {
+			page.Problems = append(page.Problems, p)
+		}
+	}
+	if l := server.State.Listing; l != nil {
+		page.Instructions, page.Implementation, page.Capabilities = l.Instructions, pretty(l.ServerInfo), pretty(l.Capabilities)
+	}
+	s.render(w, http.StatusOK, "server", page)
+}

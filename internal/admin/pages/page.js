@@ -1,0 +1,79 @@
+// Makes the pages pleasanter. All that they tell is there without it.
+"use strict";
+
+// Times are those of the reader's own clock.
+function localTimes(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    time.title = time.dateTime;
+    time.textContent = at.toLocaleString();
+  }
+}
+
+async function load(url, signal) {
+  const answer = await fetch(url, { signal, headers: { Accept: "text/html" } });
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+// A part that tells of the present is read again, unless somebody is about to use it.
+function keepFresh(part) {
+  const busy = () => document.hidden || part.contains(document.activeElement) || part.matches(":hover") || !getSelection().isCollapsed;
+  setInterval(async () => {
+    if (busy()) return;
+    try {
+      const page = await load(location.href);
+      const fresh = page.querySelector("[data-live]");
+      if (!fresh || busy()) return;
+      part.replaceChildren(...fresh.childNodes);
+      document.querySelector("header > .state").replaceWith(page.querySelector("header > .state"));
+      localTimes(part);
+    } catch {
+      // The gateway is away: what is shown stays, until it is back or the reader reloads.
+    }
+  }, 5000);
+}
+
+// Results come while somebody types.
+function searchWhileTyping(form) {
+  const results = document.querySelector("[data-results]");
+  let waiting, running;
+  const run = async () => {
+    running?.abort();
+    running = new AbortController();
+    const words = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
+    const url = form.action + (words.size ? `?${words}` : "");
+    try {
+      const page = await load(url, running.signal);
+      results.replaceChildren(...page.querySelector("[data-results]").childNodes);
+      history.replaceState(null, "", url);
+    } catch (error) {
+      if (error.name !== "AbortError") form.submit();
+    }
+  };
+  form.addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(run, 200);
+  });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    clearTimeout(waiting);
+    run();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) return;
+    event.preventDefault();
+    form.querySelector("[type=search]").focus();
+  });
+}
+
+localTimes(document);
+for (const part of document.querySelectorAll("[data-live]")) keepFresh(part);
+for (const form of document.querySelectorAll("form[data-search]")) searchWhileTyping(form);
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) button.hidden = true;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  });
+}

@@ -1,0 +1,112 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/guicassolato/mcp-gateway/internal/admin"
+	"github.com/guicassolato/mcp-gateway/internal/policy"
+	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/telemetry"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
+)
+
+// serveAdmin makes the operators' interface. What it tells is asked of the parts at that moment.
+func (g *gateway) serveAdmin() error {
+	o := admin.Options{
+		Version: g.version, LocalOnly: isLocal(g.settings.adminAddress), NotReady: g.notReady, Config: g.configStatus,
+		Snapshot: g.publisher.Snapshot, URL: func(server string) string { return g.publisher.view.Load().urls[server] },
+		Problems: g.problems,
+		Sessions: g.sessions.Count, Metrics: g.metricsHandler(),
+		Endpoint: strings.TrimSuffix(g.settings.publicURL, "/") + wire.PathMCP,
+		Streams:  func() int { return int(g.requests.streams.Load()) }, Calls: func() int { return int(g.requests.calls.Load()) },
+		Discovery: func(server string) admin.Discovery { return admin.Discovery(g.manager.Discovered(server)) },
+	}
+	if g.policies != nil {
+		o.Policies = g.policies.Status
+		o.Values = func() *policy.Set {
+			set, _ := g.policies.state()
+			return set
+		}
+	}
+	o.PolicyEngine = g.access != nil && len(g.access.engines()) > 0
+	o.Issuers = g.issuers
+	if g.feed != nil {
+		o.Envoys = g.feed.Status
+		o.Loads = func() map[string]admin.Load {
+			loads := g.feed.Loads(g.publisher.Snapshot())
+			if loads == nil {
+				return nil
+			}
+			out := make(map[string]admin.Load, len(loads))
+			for server, l := range loads {
+				out[server] = admin.Load{Active: l.Active, Rate: l.Rate, Errors: l.Errors}
+			}
+			return out
+		}
+	}
+	handler, err := admin.New(o)
+	if err != nil {
+		return err
+	}
+	g.adminServer = &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn),
+	}
+	return nil
+}
+
+// issuers are who gives tokens for the endpoint, as the metadata for clients has it.
+func (g *gateway) issuers() []string {
+	if len(g.authorizationServers) > 0 || g.policies == nil {
+		return g.authorizationServers
+	}
+	if issuer := g.policies.Issuer(); issuer != "" {
+		return []string{issuer}
+	}
+	return nil
+}
+
+// metricSources are what metrics are read from when somebody asks for them.
+func (g *gateway) metricSources() telemetry.Sources {
+	sources := telemetry.Sources{Snapshot: g.publisher.Snapshot, Sessions: g.sessions.Count}
+	if g.feed != nil {
+		sources.Calls = func() map[string]telemetry.Calls {
+			out := map[string]telemetry.Calls{}
+			for server, l := range g.feed.Loads(g.publisher.Snapshot()) {
+				out[server] = telemetry.Calls{Active: l.Active, Succeeded: l.Succeeded, Failed: l.Failed}
+			}
+			return out
+		}
+	}
+	return sources
+}
+
+// observe makes what measures calls, where somebody wants that.
+func (g *gateway) observe() (err error) {
+	if !g.settings.envoy.reports && !telemetry.SendsOTLP(os.LookupEnv) {
+		return nil
+	}
+	g.observed, err = g.metrics.NewObserved(context.Background(), g.version, os.LookupEnv)
+	return err
+}
+
+// tracer is nil where nobody wants traces.
+func (g *gateway) tracer() func(parent string) string {
+	if g.observed == nil || !g.observed.Traces() {
+		return nil
+	}
+	return g.observed.Begin
+}
+
+// sessionEnded is told of each session of a client that has ended.
+func (g *gateway) sessionEnded(s *session.Session) {
+	if g.observed != nil {
+		g.observed.SessionEnded(time.Since(s.Expires().Add(-g.settings.sessionMaxAge)), s.Revision())
+	}
+	g.broker.SessionEnded(s)
+}

@@ -1,0 +1,214 @@
+package telemetry
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	prombridge "go.opentelemetry.io/contrib/bridges/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	promexporter "go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/metric"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/guicassolato/mcp-gateway/internal/wire"
+)
+
+// maxSeries bounds the series of one histogram. What is beyond it is counted together, under the attribute otel.metric.overflow.
+const maxSeries = 2000
+
+// scope is who measures, in OpenTelemetry's words.
+const scope = "github.com/guicassolato/mcp-gateway"
+
+// Call is one request of a client, once it has ended.
+type Call struct {
+	Start time.Time
+	// Duration is all of it, Upstream the server's part; zero where there is none.
+	Duration, Upstream time.Duration
+	// Broker tells that the broker has answered, so that Upstream is its part.
+	Broker bool
+	Status int
+	// Facts are what the router has said, by the keys of its metadata.
+	Facts map[string]string
+}
+
+// Observed measures calls by OpenTelemetry's conventions for MCP, and makes spans of them.
+type Observed struct {
+	server, client, session metric.Float64Histogram
+	tracer                  trace.Tracer // nil where nobody wants traces
+	sampler                 sdktrace.Sampler
+	ids                     spanIDs
+	shutdown                []func(context.Context) error
+	alike                   sync.Map // likeness to *known
+	kinds                   atomic.Int64
+}
+
+// NewObserved adds the histograms to the metrics, and sends metrics and traces to where the environment's OTEL_* variables say. Nothing is sent
+// unless they name an endpoint.
+func (m *Metrics) NewObserved(ctx context.Context, version string, lookup func(string) (string, bool)) (*Observed, error) {
+	env := otelEnv(lookup)
+	about, err := newResource(ctx, version)
+	if err != nil {
+		return nil, err
+	}
+	histograms := prometheus.NewRegistry() // apart from the others, which the bridge sends
+	pulled, err := promexporter.New(promexporter.WithRegisterer(histograms), promexporter.WithoutScopeInfo(), promexporter.WithoutTargetInfo())
+	if err != nil {
+		return nil, err
+	}
+	m.histograms = histograms
+	options := []sdkmetric.Option{sdkmetric.WithReader(pulled), sdkmetric.WithResource(about), sdkmetric.WithCardinalityLimit(maxSeries)}
+	if env.sends("METRICS") {
+		exporter, err := env.metricExporter(ctx)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(exporter,
+			sdkmetric.WithProducer(prombridge.NewMetricProducer(prombridge.WithGatherer(m.registry))))))
+	}
+	meters := sdkmetric.NewMeterProvider(options...)
+	o := &Observed{shutdown: []func(context.Context) error{meters.Shutdown}}
+	if err := o.instruments(meters.Meter(scope, metric.WithInstrumentationVersion(version))); err != nil {
+		return nil, err
+	}
+	if env.sends("TRACES") {
+		if err := o.traces(ctx, env, about, version); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+func (o *Observed) instruments(meter metric.Meter) (err error) {
+	// The conventions' own boundaries.
+	buckets := metric.WithExplicitBucketBoundaries(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
+	o.server, err = meter.Float64Histogram("mcp.server.operation.duration", metric.WithUnit("s"), buckets,
+		metric.WithDescription("How long requests of clients took at the gateway, from their first byte to the last of the answer."))
+	if err != nil {
+		return err
+	}
+	o.client, err = meter.Float64Histogram("mcp.client.operation.duration", metric.WithUnit("s"), buckets,
+		metric.WithDescription("How long servers took for the calls that Envoy carried to them."))
+	if err != nil {
+		return err
+	}
+	// Sessions last longer than what the conventions' boundaries tell apart.
+	o.session, err = meter.Float64Histogram("mcp.server.session.duration", metric.WithUnit("s"),
+		metric.WithExplicitBucketBoundaries(0.1, 1, 10, 60, 300, 1800, 3600, 4*3600, 24*3600),
+		metric.WithDescription("How long sessions of clients lasted."))
+	return err
+}
+
+// SessionEnded takes a client's session that has ended.
+func (o *Observed) SessionEnded(lasted time.Duration, revision string) {
+	o.session.Record(context.Background(), lasted.Seconds(), metric.WithAttributes(attribute.String("mcp.protocol.version", revision),
+		attribute.String("network.transport", "tcp"), attribute.String("network.protocol.name", "http")))
+}
+
+// Took takes a call that has ended.
+func (o *Observed) Took(c Call) {
+	known := o.attributes(&c)
+	o.server.Record(context.Background(), c.Duration.Seconds(), known.option)
+	if c.Upstream > 0 && !c.Broker {
+		o.client.Record(context.Background(), c.Upstream.Seconds(), known.option)
+	}
+	if o.tracer != nil {
+		o.span(&c, known.list)
+	}
+}
+
+// known are the attributes of calls that are alike.
+type known struct {
+	list   []attribute.KeyValue
+	option metric.MeasurementOption
+}
+
+// likeness is what the attributes of a call depend on.
+type likeness struct {
+	method, revision, server, tool, prompt, name string
+	status                                       int
+}
+
+// attributes are remembered, since most calls are like another, and sorting attributes takes longer than counting.
+func (o *Observed) attributes(c *Call) *known {
+	like := likeness{c.Facts[wire.KeyMethod], c.Facts[wire.KeyRevision], c.Facts[wire.KeyServer], c.Facts[wire.KeyTool], c.Facts[wire.KeyPrompt], c.Facts[wire.KeyPublicName], c.Status}
+	if got, ok := o.alike.Load(like); ok {
+		return got.(*known)
+	}
+	list := attributesOf(c)
+	made := &known{list: slices.Clip(list), option: metric.WithAttributeSet(attribute.NewSet(list...))}
+	if methodName(like.method) != otherMethod && o.kinds.Add(1) <= maxSeries { // what clients make up is not worth remembering
+		o.alike.Store(like, made)
+	}
+	return made
+}
+
+// attributesOf are bounded: only what the catalog has gets a name, and only methods that there are.
+func attributesOf(c *Call) []attribute.KeyValue {
+	out := []attribute.KeyValue{
+		attribute.String("mcp.method.name", methodName(c.Facts[wire.KeyMethod])),
+		attribute.String("network.transport", "tcp"), attribute.String("network.protocol.name", "http"),
+	}
+	if revision := c.Facts[wire.KeyRevision]; revision != "" {
+		out = append(out, attribute.String("mcp.protocol.version", revision))
+	}
+	if server := c.Facts[wire.KeyServer]; server != "" && server != wire.BrokerServer {
+		out = append(out, attribute.String("mcp.gateway.server", server))
+	}
+	if tool := c.Facts[wire.KeyTool]; tool != "" {
+		out = append(out, attribute.String("gen_ai.tool.name", c.Facts[wire.KeyPublicName]), attribute.String("gen_ai.operation.name", "execute_tool"))
+	}
+	if prompt := c.Facts[wire.KeyPrompt]; prompt != "" {
+		out = append(out, attribute.String("gen_ai.prompt.name", c.Facts[wire.KeyPublicName]))
+	}
+	switch {
+	case c.Status == 0:
+		out = append(out, attribute.String("error.type", "cancelled")) // nobody waited for an answer
+	case c.Status >= 400:
+		out = append(out, attribute.String("error.type", strconv.Itoa(c.Status)))
+	}
+	return out
+}
+
+// otherMethod stands for what a client made up.
+const otherMethod = "_OTHER"
+
+func methodName(method string) string {
+	known := []string{
+		"initialize", "ping", "tools/list", "tools/call", "prompts/list", "prompts/get", "resources/list", "resources/templates/list", "resources/read",
+		"resources/subscribe", "resources/unsubscribe", "completion/complete", "logging/setLevel", "server/discover", "subscriptions/listen",
+		"notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed",
+		"tasks/get", "tasks/list", "tasks/cancel", "tasks/result", "tasks/update",
+	}
+	if slices.Contains(known, method) {
+		return method
+	}
+	return otherMethod
+}
+
+// Close sends what is still there.
+func (o *Observed) Close(ctx context.Context) error {
+	var first error
+	for _, shutdown := range o.shutdown {
+		if err := shutdown(ctx); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// spanName is the method and, where it has one, its target.
+func spanName(c *Call) string {
+	name := methodName(c.Facts[wire.KeyMethod])
+	if target := c.Facts[wire.KeyPublicName]; target != "" && (c.Facts[wire.KeyTool] != "" || c.Facts[wire.KeyPrompt] != "") {
+		name += " " + strings.ToValidUTF8(target, "\uFFFD")
+	}
+	return name
+}

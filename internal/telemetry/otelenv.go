@@ -1,0 +1,110 @@
+package telemetry
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// otelEnv looks up OpenTelemetry's environment variables. Endpoints, headers, certificates and intervals are read by the exporters themselves.
+type otelEnv func(name string) (value string, ok bool)
+
+func (e otelEnv) get(name string) string {
+	value, _ := e(name)
+	return strings.TrimSpace(value)
+}
+
+// SendsOTLP tells whether the environment names an endpoint for metrics or traces.
+func SendsOTLP(lookup func(string) (string, bool)) bool {
+	return otelEnv(lookup).sends("METRICS") || otelEnv(lookup).sends("TRACES")
+}
+
+// SendsTraces tells whether the environment names an endpoint for traces.
+func SendsTraces(lookup func(string) (string, bool)) bool { return otelEnv(lookup).sends("TRACES") }
+
+// sends tells whether a signal, METRICS or TRACES, is to be sent. OpenTelemetry's default endpoint on this machine is none here: what is not asked for
+// costs nothing.
+func (e otelEnv) sends(signal string) bool {
+	if strings.EqualFold(e.get("OTEL_SDK_DISABLED"), "true") || e.get("OTEL_"+signal+"_EXPORTER") == "none" {
+		return false
+	}
+	return e.get("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || e.get("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") != ""
+}
+
+func (e otelEnv) protocol(signal string) (string, error) {
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_" + signal + "_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
+		switch protocol := e.get(name); protocol {
+		case "":
+		case "grpc", "http/protobuf":
+			return protocol, nil
+		default:
+			return "", fmt.Errorf("%s %q: want http/protobuf or grpc", name, protocol)
+		}
+	}
+	return "http/protobuf", nil
+}
+
+func (e otelEnv) metricExporter(ctx context.Context) (sdkmetric.Exporter, error) {
+	protocol, err := e.protocol("METRICS")
+	switch {
+	case err != nil:
+		return nil, err
+	case protocol == "grpc":
+		return otlpmetricgrpc.New(ctx)
+	}
+	return otlpmetrichttp.New(ctx)
+}
+
+func (e otelEnv) traceExporter(ctx context.Context) (*otlptrace.Exporter, error) {
+	protocol, err := e.protocol("TRACES")
+	switch {
+	case err != nil:
+		return nil, err
+	case protocol == "grpc":
+		return otlptracegrpc.New(ctx)
+	}
+	return otlptracehttp.New(ctx)
+}
+
+// sampler is the one that the environment names. A client that samples, or does not, is followed by default.
+func (e otelEnv) sampler() (sdktrace.Sampler, error) {
+	ratio := 1.0
+	if text := e.get("OTEL_TRACES_SAMPLER_ARG"); text != "" {
+		var err error
+		if ratio, err = strconv.ParseFloat(text, 64); err != nil || ratio < 0 || ratio > 1 {
+			return nil, fmt.Errorf("OTEL_TRACES_SAMPLER_ARG %q: want a number from 0 to 1", text)
+		}
+	}
+	switch name := e.get("OTEL_TRACES_SAMPLER"); name {
+	case "", "parentbased_always_on":
+		return sdktrace.ParentBased(sdktrace.AlwaysSample()), nil
+	case "parentbased_always_off":
+		return sdktrace.ParentBased(sdktrace.NeverSample()), nil
+	case "parentbased_traceidratio":
+		return sdktrace.ParentBased(sdktrace.TraceIDRatioBased(ratio)), nil
+	case "always_on":
+		return sdktrace.AlwaysSample(), nil
+	case "always_off":
+		return sdktrace.NeverSample(), nil
+	case "traceidratio":
+		return sdktrace.TraceIDRatioBased(ratio), nil
+	default:
+		return nil, fmt.Errorf("OTEL_TRACES_SAMPLER %q: want always_on, always_off, traceidratio, or one of these after parentbased_", name)
+	}
+}
+
+// newResource says who the gateway is, unless the environment does.
+func newResource(ctx context.Context, version string) (*resource.Resource, error) {
+	return resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(attribute.String("service.name", "mcp-gateway"), attribute.String("service.version", version)), resource.WithFromEnv())
+}
