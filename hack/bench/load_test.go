@@ -48,7 +48,7 @@ func startUpstream(t *testing.T) string {
 }
 
 func quickJob(url string) job {
-	return job{URL: url, Tool: toolName, Body: 1024, Connections: 3, Warmup: 20 * time.Millisecond, Duration: 100 * time.Millisecond}
+	return job{URL: url, Tool: toolName, Body: 1024, Connections: 3, Warmup: 20 * time.Millisecond, Duration: 500 * time.Millisecond}
 }
 
 func TestJobAgainstTheUpstream(t *testing.T) {
@@ -63,7 +63,7 @@ func TestJobAgainstTheUpstream(t *testing.T) {
 			assert.Positive(t, out.Calls)
 			assert.Positive(t, out.P50)
 			assert.GreaterOrEqual(t, out.P99, out.P50)
-			assert.GreaterOrEqual(t, ended.Sub(began), j.Duration/2)
+			assert.GreaterOrEqual(t, ended.Sub(began), j.Duration/4)
 		})
 	}
 }
@@ -71,10 +71,13 @@ func TestJobAgainstTheUpstream(t *testing.T) {
 // Calls that are due at given times are made then, and a late answer counts from when its call was due.
 func TestJobAtARate(t *testing.T) {
 	j := quickJob(startUpstream(t) + pathSessionless)
-	j.Rate, j.Duration = 300, 200*time.Millisecond
-	out := j.run(t.Context(), func() {}, func() {})
+	j.Rate = 300
+	var began, ended time.Time
+	out := j.run(t.Context(), func() { began = time.Now() }, func() { ended = time.Now() })
 	assert.Zero(t, out.Errors, out.FirstError)
-	assert.LessOrEqual(t, out.Calls, 63, "no more than were due")
+	// Calls of before that are answered late are among them: on a busy machine those of the warm-up.
+	due := (ended.Sub(began) + j.Warmup).Seconds() * float64(j.Rate)
+	assert.LessOrEqual(t, float64(out.Calls), due+float64(j.Connections), "no more than were due")
 	assert.Positive(t, out.Calls)
 }
 

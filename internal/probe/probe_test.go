@@ -139,7 +139,7 @@ func probed(t *testing.T, g *gateway, o Options) (said string, err error) {
 		require.NoError(t, err)
 	}
 	if o.Timeout == 0 {
-		o.Timeout = 300 * time.Millisecond
+		o.Timeout = 1500 * time.Millisecond
 	}
 	var out bytes.Buffer
 	err = run(t.Context(), o, &out, 5*time.Millisecond, 20*time.Millisecond)

@@ -201,6 +201,7 @@ func TestLookup(t *testing.T) {
 	m.Lookup(s.Token(), func(ok bool) { answers <- ok })
 	assert.True(t, <-answers, "that there is none is an answer")
 	assert.Equal(t, http.StatusNotFound, call(m, s, "read").Reply.Status)
+	p.end()
 	m.Lookup(s.Token(), func(bool) { t.Error("it was given up") })()
 }
 
