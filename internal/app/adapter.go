@@ -32,6 +32,10 @@ func (a *standalone) chooseAdapter(ctx context.Context, bin string) error {
 		a.progress("router: ext_proc, as --%s says", flagAdapter)
 		return nil
 	}
+	if a.settings.router == adapterAuto && telemetry.SendsTraces(os.LookupEnv) {
+		a.progress("router: ext_proc, since the module makes no spans and OTEL_* asks for traces")
+		return nil
+	}
 	path, err := a.settings.modulePath()
 	if err == nil {
 		a.settings.moduleAddress = a.socket("module")
@@ -53,9 +57,6 @@ func (a *standalone) chooseAdapter(ctx context.Context, bin string) error {
 
 // modulePath is where the module is, under the only name that Envoy looks for.
 func (s *standaloneSettings) modulePath() (string, error) {
-	if err := tracesWithoutModule(); err != nil {
-		return "", err
-	}
 	path := s.module
 	if path == "" {
 		self, err := os.Executable()
@@ -75,14 +76,6 @@ func (s *standaloneSettings) modulePath() (string, error) {
 		return "", fmt.Errorf("there is no router module at %q; hack/envoy-module.sh builds one", path)
 	}
 	return path, nil
-}
-
-// tracesWithoutModule is the error of a module where traces are sent: it makes no spans.
-func tracesWithoutModule() error {
-	if telemetry.SendsTraces(os.LookupEnv) {
-		return errors.New("traces are sent, in which the router module takes no part: leave it out, or set OTEL_TRACES_EXPORTER=none")
-	}
-	return nil
 }
 
 // tryModule has the very Envoy load the very module.

@@ -149,7 +149,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	}))
 	routing := router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader(), TokenHeader: s.tokenHeader(), ToolSearch: s.toolSearch > 0, Tasks: session.NewTasks(key)}
 	traced := routing
-	traced.Trace = g.tracer() // it is of this process
+	traced.Trace = g.tracer()
 	options := extproc.Options{
 		Router: router.New(traced, g.sessions, g.publisher.Snapshot),
 		Replay: func(ctx context.Context, c *router.Call) (*http.Response, error) {

@@ -92,6 +92,9 @@ func (g *gateway) observe() (err error) {
 		return nil
 	}
 	g.observed, err = g.metrics.NewObserved(context.Background(), g.version, os.LookupEnv)
+	if err == nil && g.observed.Traces() && g.settings.moduleAddress != "" {
+		g.logger.Warn("a router within Envoy makes no spans: requests that it decides on are in no trace of the gateway's; metrics have them")
+	}
 	return err
 }
 

@@ -172,9 +172,6 @@ func (s *settings) checkModule() error {
 	if s.xdsAddress == "" {
 		return fmt.Errorf("--%s needs --%s: an Envoy that nobody feeds asks by ext_proc", flagModule, flagXDS)
 	}
-	if err := tracesWithoutModule(); err != nil {
-		return fmt.Errorf("--%s: %w", flagModule, err)
-	}
 	return checkAddress(flagModule, s.moduleAddress)
 }
 
@@ -247,8 +244,8 @@ func (s *settings) key(lookup func(string) (string, bool)) (key session.Key, gen
 func (s *settings) envoyOptions() (xds.Options, error) {
 	o := xds.Options{
 		Listen: s.envoy.listen, Router: s.envoy.router, Broker: s.envoy.broker, XDS: s.envoy.xds, Admin: s.envoy.admin, NodeID: s.envoy.nodeID,
-		Module: s.moduleAddress, ModuleVersion: s.version, AllowedOrigins: s.allowedOrigins, UseRemoteAddress: true, AccessLog: s.envoy.accessLog, AuditLog: s.envoy.auditLog,
-		ReportCalls: s.envoy.reports || telemetry.SendsOTLP(os.LookupEnv), SystemCA: s.envoy.systemCA,
+		ReportCalls: s.envoy.reports || telemetry.SendsOTLP(os.LookupEnv),
+		Module:      s.moduleAddress, ModuleVersion: s.version, AllowedOrigins: s.allowedOrigins, UseRemoteAddress: true, AccessLog: s.envoy.accessLog, AuditLog: s.envoy.auditLog, SystemCA: s.envoy.systemCA,
 	}
 	if o.Router == "" {
 		o.Router = reachable(s.routerAddress)

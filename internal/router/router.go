@@ -37,7 +37,7 @@ type Options struct {
 	// TokenHeader is where the token of an Authorization header of the one form that counts goes, without its scheme. Empty means nowhere.
 	TokenHeader string
 	// Trace makes the traceparent of the gateway's own span, given the client's or none. Nil means that nobody wants traces.
-	Trace func(parent string) string
+	Trace func(parent string) string `json:"-"`
 }
 
 // Sessions finds the session of a token.

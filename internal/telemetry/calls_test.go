@@ -43,6 +43,7 @@ func TestSends(t *testing.T) {
 		assert.Equal(t, tt.metrics, lookup.sends("METRICS"), tt.env)
 		assert.Equal(t, tt.traces, lookup.sends("TRACES"), tt.env)
 		assert.Equal(t, tt.metrics || tt.traces, SendsOTLP(lookup), tt.env)
+		assert.Equal(t, tt.traces, SendsTraces(lookup), tt.env)
 	}
 	for name, value := range map[string]string{"OTEL_TRACES_SAMPLER": "sometimes", "OTEL_TRACES_SAMPLER_ARG": "2", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"} {
 		_, _, err := observed(t, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", name: value})
