@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -74,10 +76,13 @@ func (n *memory) stop(address string) {
 
 func (n *memory) close() {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, srv := range n.servers {
-		_ = srv.Close()
+	servers := slices.Collect(maps.Values(n.servers))
+	n.mu.Unlock()
+	for _, srv := range servers {
+		_ = srv.Close() // it waits for connections that are just being counted
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for n.handling > 0 {
 		n.handled.Wait()
 	}
