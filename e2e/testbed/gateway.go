@@ -104,11 +104,12 @@ func StartGateway(t testing.TB, o Options) *Gateway {
 	}
 	bin := Program(t, GatewayBin)
 	if o.Mode == Standalone {
-		args := append([]string{"standalone", "--envoy", Program(t, EnvoyBin), "--port", port, "--router", "extproc"}, flags...)
+		args := []string{"standalone", "--envoy", Program(t, EnvoyBin), "--port", port, "--router", "extproc"}
 		if Module() {
 			args = append(args, "--router", "module", "--envoy-module", ModuleLib(t))
 		}
-		g.command = Command{Path: bin, Args: append(args, o.EnvoyFlags...), Env: o.Env}
+		// A test's own flags come last, and count.
+		g.command = Command{Path: bin, Args: slices.Concat(args, flags, o.EnvoyFlags), Env: o.Env}
 	} else {
 		g.beside(t, o, flags, port)
 	}
