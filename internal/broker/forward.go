@@ -23,7 +23,11 @@ func (b *Broker) forward(w http.ResponseWriter, r *http.Request, s *session.Sess
 	}
 	c := callerOf(s, r.Header.Get("Authorization"))
 	be, open := s.Backend(name, c.key(server))
-	if !open {
+	switch {
+	case !open && m.MethodName() == "notifications/progress":
+		w.WriteHeader(http.StatusAccepted) // what it is about is over
+		return
+	case !open:
 		b.fail(w, invalid(nil, http.StatusBadRequest, "the session with the server that this message is for has ended"))
 		return
 	}

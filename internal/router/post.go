@@ -329,7 +329,7 @@ func (x *exchange) back(name string, span jsonrpc.Span, raw []byte) *jsonrpc.Err
 		return invalid(nil, http.StatusBadRequest, "the server that this message is for is no longer there")
 	}
 	backend, open := x.sess.Backend(name, x.backendKey(server))
-	if !open {
+	if !open && !span.Present() {
 		return invalid(nil, http.StatusBadRequest, "the session with the server that this message is for has ended")
 	}
 	if span.Present() {
@@ -340,7 +340,7 @@ func (x *exchange) back(name string, span jsonrpc.Span, raw []byte) *jsonrpc.Err
 		x.d.Body = body
 	}
 	x.d.fact(wire.HeaderServer, wire.KeyServer, name)
-	if server.Carried {
+	if server.Carried || !open { // whether it has ended, or this router has not heard of it yet, the broker knows
 		x.carried(server.Timeout)
 	} else {
 		x.direct(x.d, server, backend, server.Timeout)
