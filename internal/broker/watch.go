@@ -232,7 +232,13 @@ func (w *watcher) run(ctx context.Context) {
 				wait = reopenFirst
 			}
 		case <-next.ended:
-			w.settledAs(next.version, current.covered())
+			select {
+			case <-next.agreed: // it had begun: what changes from its end on is missed
+				w.lost()
+				lost = true
+			default:
+				w.settledAs(next.version, current.covered())
+			}
 		case <-ctx.Done():
 		}
 		if current != next {
