@@ -215,34 +215,28 @@ func (w *watcher) settledAs(version int, agreed map[string]bool) {
 // nothing is missed in between.
 func (w *watcher) run(ctx context.Context) {
 	defer w.cancel()
-	var current *watching
+	var current *watching // the last that has begun
 	defer func() { current.stop() }()
-	wait, lost := reopenFirst, false
+	wait := reopenFirst
 	for ctx.Err() == nil {
-		next, began := w.open(ctx, lost), time.Now()
+		next, began := w.open(ctx, current), time.Now()
 		select {
 		case <-next.agreed:
+		case <-next.ended:
+		case <-ctx.Done():
+		}
+		if isClosed(next.agreed) { // even if it has ended since
 			current.stop()
-			current, lost = next, false
+			current = next
 			if w.hold(ctx, current) {
 				continue
 			}
-			current, lost = nil, true
 			if time.Since(began) > reopenMost {
 				wait = reopenFirst
 			}
-		case <-next.ended:
-			select {
-			case <-next.agreed: // it had begun: what changes from its end on is missed
-				w.lost()
-				lost = true
-			default:
-				w.settledAs(next.version, current.covered())
-			}
-		case <-ctx.Done():
-		}
-		if current != next {
+		} else {
 			next.stop()
+			w.settledAs(next.version, current.covered())
 		}
 		select {
 		case <-w.kick:

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 )
 
 // TestIdleSubscription: comments keep it open, so that both sides notice when the other one is gone.
@@ -85,6 +87,29 @@ func TestServerThatEndsEachStream(t *testing.T) {
 		assert.Greater(t, opened, 15)
 		assert.Less(t, opened, 40)
 		e.close()
+		synctest.Wait()
+	})
+}
+
+// TestAStreamThatEndsBeforeTheNextHasBegun: what changes in between is missed, and so is told to have changed.
+func TestAStreamThatEndsBeforeTheNextHasBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript()
+		src := newSource(s)
+		f := setup{net: newMemory(), servers: []server{stateless("b", s)}}.start(t)
+		one := listenTo(f, watching("file:///b/a"))
+		one.next()
+		first := src.one(t, "file:///b/a")
+		s.does("subscriptions/listen", func(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message) {
+			close(first.end)
+			time.Sleep(time.Second) // the gateway knows of the end
+			src.listen(w, r, m)
+		})
+		two := listenTo(f, watching("file:///b/b"))
+		wantBytes(t, updated("file:///b/a"), string(one.next().Data))
+		wantBytes(t, acknowledged(watching("file:///b/b")), string(two.next().Data))
+		one.close()
+		two.close()
 		synctest.Wait()
 	})
 }

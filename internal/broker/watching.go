@@ -16,15 +16,15 @@ import (
 type watching struct {
 	version       int
 	uris          map[string]bool // agreed to
-	missed        bool            // changes may have been before it
+	before        <-chan struct{} // closed when the one before has ended, nil if there was none
 	session       upstream.Session
 	agreed, ended chan struct{}
 	cancel        context.CancelFunc
 }
 
-// covered is what a connection tells of. There may be none.
+// covered is what a connection tells of. There may be none, or it may have ended.
 func (s *watching) covered() map[string]bool {
-	if s == nil {
+	if s == nil || isClosed(s.ended) {
 		return nil
 	}
 	return s.uris
@@ -38,16 +38,28 @@ func (s *watching) stop() {
 	}
 }
 
-// open asks the server for what is wanted now. Missed tells that changes may have been missed, so that all is told to have changed.
-func (w *watcher) open(ctx context.Context, missed bool) *watching {
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// open asks the server for what is wanted now. There may be none before it.
+func (w *watcher) open(ctx context.Context, before *watching) *watching {
 	w.mu.Lock()
 	uris := slices.Sorted(maps.Keys(w.wanted))
 	select {
 	case <-w.kick: // it is heard by this
 	default:
 	}
-	s := &watching{version: w.version, missed: missed, agreed: make(chan struct{}), ended: make(chan struct{})}
+	s := &watching{version: w.version, agreed: make(chan struct{}), ended: make(chan struct{})}
 	w.mu.Unlock()
+	if before != nil {
+		s.before = before.ended
+	}
 	ctx, s.cancel = context.WithCancel(ctx)
 	if w.revision == "" {
 		go w.inSession(ctx, s, uris)

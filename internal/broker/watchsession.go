@@ -16,12 +16,13 @@ import (
 // maxAsking is how many resources are asked for at once.
 const maxAsking = 8
 
-// begun notes what a connection agreed to when it began.
+// begun notes what a connection agreed to when it began. If the one before had ended, changes may have been missed, so that all is told to have changed.
 func (w *watcher) begun(s *watching, uris map[string]bool) {
+	missed := isClosed(s.before) // once this has begun, the other one is stopped
 	s.uris = uris
 	w.settledAs(s.version, uris)
 	close(s.agreed)
-	if s.missed {
+	if missed {
 		w.tellAll(uris)
 	}
 }
