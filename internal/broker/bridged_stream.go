@@ -102,7 +102,7 @@ func (c *bridged) stream(p *pooled, body io.ReadCloser) error {
 		if s.lastID == "" || fruitless == maxFruitless {
 			return cut(err)
 		}
-		if !pause(c.ctx, max(s.retry, resumeFirst)) {
+		if !upstream.Sleep(c.ctx, max(s.retry, resumeFirst)) {
 			return nil
 		}
 		resp, err := p.endpoint().Get(c.ctx, p.session, s.lastID)
@@ -124,18 +124,6 @@ func cut(err error) error {
 		return faultf("closed the stream before it had answered")
 	}
 	return faultf("broke off the stream before it had answered: %w", err)
-}
-
-// pause waits and tells whether the context lasted.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
 
 // followPooled reads the stream of a session that belongs to no call: some servers send there what belongs to one. It waits a moment for the
@@ -189,7 +177,7 @@ func (b *Broker) readPooled(ctx context.Context, p *pooled, open chan struct{}) 
 			_ = resp.Body.Close()
 		}
 		tell()
-		if !pause(ctx, max(wait, s.retry)) {
+		if !upstream.Sleep(ctx, max(wait, s.retry)) {
 			return
 		}
 	}

@@ -220,9 +220,19 @@ func (b *Broker) request(w http.ResponseWriter, r *http.Request, s *session.Sess
 		b.carry(w, r, s, m, name, access)
 		return
 	}
-	switch method := m.MethodName(); method {
+	switch m.MethodName() {
 	case "ping":
 		b.result(w, m, []byte("{}"))
+	case "logging/setLevel":
+		b.setLevel(w, r, s, m)
+	default:
+		b.own(w, r, m, access, http.StatusOK)
+	}
+}
+
+// own answers those requests for the gateway itself that are the same in all revisions. These differ in the status with which a method is unknown.
+func (b *Broker) own(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message, access Access, unknown int) {
+	switch m.MethodName() {
 	case "tools/list":
 		b.list(w, r, m, access, catalog.Tool, "tools")
 	case "tools/call":
@@ -233,10 +243,8 @@ func (b *Broker) request(w http.ResponseWriter, r *http.Request, s *session.Sess
 		b.list(w, r, m, access, catalog.Resource, "resources")
 	case "resources/templates/list":
 		b.list(w, r, m, access, catalog.Template, "resourceTemplates")
-	case "logging/setLevel":
-		b.setLevel(w, r, s, m)
 	default:
-		b.fail(w, &jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, Status: http.StatusOK, ID: m.ID.Of(m.Body), Message: "unknown method"})
+		b.fail(w, &jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, Status: unknown, ID: m.ID.Of(m.Body), Message: "unknown method"})
 	}
 }
 

@@ -183,7 +183,7 @@ func (c *lifted) run() {
 		}
 		retry = bridge.Retry{ID: jsonrpc.AppendQuote(nil, c.b.callPrefix+strconv.FormatUint(c.b.lastCall.Add(1), 10)), State: required.State}
 		if len(required.Asks) == 0 {
-			if !pause(c.ctx, min(firstRetry<<min(round, 10), lastRetry)) {
+			if !upstream.Sleep(c.ctx, min(firstRetry<<min(round, 10), lastRetry)) {
 				return
 			}
 			continue

@@ -34,23 +34,13 @@ func (b *Broker) modern(w http.ResponseWriter, r *http.Request, m *jsonrpc.Messa
 		b.ownedModern(w, r, m, name, access)
 		return
 	}
-	switch method := m.MethodName(); method {
+	switch m.MethodName() {
 	case "server/discover":
 		b.see(w, r, m.ID.Of(m.Body), func(view *catalog.View) { b.discover(w, m, access, view) })
 	case "subscriptions/listen":
 		b.see(w, r, m.ID.Of(m.Body), func(view *catalog.View) { b.subscribe(w, r, m, access, view) })
-	case "tools/list":
-		b.list(w, r, m, access, catalog.Tool, "tools")
-	case "tools/call":
-		b.callOwn(w, r, m, access)
-	case "prompts/list":
-		b.list(w, r, m, access, catalog.Prompt, "prompts")
-	case "resources/list":
-		b.list(w, r, m, access, catalog.Resource, "resources")
-	case "resources/templates/list":
-		b.list(w, r, m, access, catalog.Template, "resourceTemplates")
 	default:
-		b.fail(w, &jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, Status: http.StatusNotFound, ID: m.ID.Of(m.Body), Message: "unknown method"})
+		b.own(w, r, m, access, http.StatusNotFound)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/config"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/sse"
+	"github.com/guicassolato/mcp-gateway/internal/upstream"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -176,7 +177,7 @@ func (b *Broker) Unchanged(server string, kinds []catalog.Kind) {
 	}
 	told := map[string]bool{}
 	for _, kind := range kinds {
-		method := changedMethod(kind)
+		method := upstream.ChangedMethod(kind)
 		if told[method] {
 			continue
 		}
@@ -184,17 +185,6 @@ func (b *Broker) Unchanged(server string, kinds []catalog.Kind) {
 		b.publish(method, kind, func(name string) bool {
 			return has(name, kind) || kind == catalog.Resource && has(name, catalog.Template)
 		})
-	}
-}
-
-func changedMethod(kind catalog.Kind) string {
-	switch kind {
-	case catalog.Tool:
-		return "notifications/tools/list_changed"
-	case catalog.Prompt:
-		return "notifications/prompts/list_changed"
-	default:
-		return "notifications/resources/list_changed"
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/upstream"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -50,13 +51,14 @@ func (b *Broker) SnapshotChanged(old, now *catalog.Snapshot) {
 	b.endOrphans(old, now)
 	b.endSubscriptions(now)
 	b.endWatchers(now)
-	b.tell(old, now, "notifications/tools/list_changed", catalog.Tool)
-	b.tell(old, now, "notifications/prompts/list_changed", catalog.Prompt)
-	b.tell(old, now, "notifications/resources/list_changed", catalog.Resource, catalog.Template)
+	b.tell(old, now, catalog.Tool)
+	b.tell(old, now, catalog.Prompt)
+	b.tell(old, now, catalog.Resource, catalog.Template)
 }
 
-// tell sends a notification to the clients of those endpoints at which one of the lists is different now.
-func (b *Broker) tell(old, now *catalog.Snapshot, method string, kinds ...catalog.Kind) {
+// tell notifies the clients of those endpoints at which one of the lists is different now. The kinds have one notification.
+func (b *Broker) tell(old, now *catalog.Snapshot, kinds ...catalog.Kind) {
+	method := upstream.ChangedMethod(kinds[0])
 	known := map[string]bool{}
 	changed := func(name string) bool {
 		changed, ok := known[name]

@@ -232,7 +232,7 @@ func (x *exchange) cut(err error) error {
 
 // resume opens the stream of the request again behind the last event.
 func (x *exchange) resume(ctx context.Context, f *feed) (io.ReadCloser, error) {
-	if !sleep(ctx, max(f.retry, minResume)) {
+	if !Sleep(ctx, max(f.retry, minResume)) {
 		return nil, x.e.failed(x.method, ctx.Err())
 	}
 	resp, err := x.e.Get(ctx, x.s, f.lastID)
@@ -249,8 +249,8 @@ func (x *exchange) resume(ctx context.Context, f *feed) (io.ReadCloser, error) {
 	return resp.Body, nil
 }
 
-// sleep waits and tells whether the context lasted.
-func sleep(ctx context.Context, d time.Duration) bool {
+// Sleep waits and tells whether the context lasted.
+func Sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -211,7 +211,7 @@ func (c *connection) listen(ctx context.Context, states chan<- bool) {
 		if opened.IsZero() && !c.refusedStream(f, err) {
 			return
 		}
-		if !sleep(ctx, max(f.retry, c.w.opts.Backoff.after(time.Since(failing)))) {
+		if !Sleep(ctx, max(f.retry, c.w.opts.Backoff.after(time.Since(failing)))) {
 			return
 		}
 	}

@@ -41,6 +41,9 @@ func dialectOf(kind catalog.Kind) dialect {
 	}
 }
 
+// ChangedMethod is the notification that says that the list of a kind is another.
+func ChangedMethod(kind catalog.Kind) string { return dialectOf(kind).changed }
+
 // allKinds are the kinds of items in the order in which they are listed.
 func allKinds() []catalog.Kind {
 	return []catalog.Kind{catalog.Tool, catalog.Prompt, catalog.Resource, catalog.Template}

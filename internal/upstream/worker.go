@@ -98,7 +98,7 @@ func (w *worker) pause(ctx context.Context, began time.Time, wait time.Duration)
 	case <-ctx.Done():
 	case <-timer.C:
 	case <-w.poked:
-		sleep(ctx, w.opts.Backoff.First-time.Since(began))
+		Sleep(ctx, w.opts.Backoff.First-time.Since(began))
 	}
 }
 
