@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,21 +25,7 @@ const screenshots = "PAGES_SCREENSHOTS"
 // browse runs the scenarios of a script.
 func browse(t *testing.T, script string, given map[string]any) {
 	t.Helper()
-	pictures := os.Getenv(screenshots)
-	if pictures == "" {
-		pictures = t.TempDir()
-	}
-	given["screenshots"] = pictures
-	options, err := json.Marshal(given)
-	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), testbed.Program(t, "NODE_BIN"), "browser/"+script, string(options))
-	cmd.Env = os.Environ()
-	for _, tool := range []string{"CHROMIUM_BIN", "PLAYWRIGHT_CORE", "AXE_CORE"} {
-		cmd.Env = append(cmd.Env, tool+"="+testbed.Program(t, tool))
-	}
-	out, err := cmd.CombinedOutput()
-	t.Logf("screenshots are in %q\n%s", pictures, out)
-	require.NoError(t, err)
+	t.Logf("%s", testbed.NewBrowser(t, screenshots).Run(t, "browser/"+script, "", given))
 }
 
 // forecast has every kind of field, and words that would be a script where somebody forgot to escape them.
