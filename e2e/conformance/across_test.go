@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"net/http/httputil"
@@ -29,6 +30,14 @@ func modernOnly(t *testing.T, server string) string {
 			_, _ = io.WriteString(w, `{"jsonrpc":"2.0","error":{"code":-32022,"message":"unsupported","data":{"supported":["2026-07-28"],"requested":""}}}`)
 			return
 		}
+		// Whole, first: net/http closes the body of a request that is being answered, and its transport, if it is still reading that body,
+		// the connection to the server with it.
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		proxy.ServeHTTP(w, r)
 	}))
 	return "http://" + address
