@@ -20,12 +20,13 @@ func (g *gateway) sessionChanged() func(token string) {
 
 // metricsHandler serves the metrics, with what router modules have counted up to now.
 func (g *gateway) metricsHandler() http.Handler {
+	metrics := g.metrics.Handler()
 	if g.hub == nil {
-		return g.metrics.Handler()
+		return metrics
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.hub.Sync()
-		g.metrics.Handler().ServeHTTP(w, r)
+		metrics.ServeHTTP(w, r)
 	})
 }
 

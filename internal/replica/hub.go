@@ -45,15 +45,17 @@ type HubOptions struct {
 type Hub struct {
 	opts HubOptions
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what follows, for moments only: calls wait for it
 	peers   map[*peer]bool
 	closed  bool
 	refused error
 	latest  *catalog.Snapshot
-	of      *catalog.Snapshot // of which model and sum are
-	model   *catalog.Portable
-	sum     [sha256.Size]byte
 	serves  sync.WaitGroup
+
+	encoding sync.Mutex        // guards what follows, and is taken before mu
+	of       *catalog.Snapshot // of which model and sum are
+	model    *catalog.Portable
+	sum      [sha256.Size]byte
 }
 
 // NewHub makes a hub without mirrors.
@@ -72,11 +74,7 @@ const patience = 500 * time.Millisecond
 
 // Publish makes mirrors route by a snapshot that will be in force, and waits for them: nobody is told of a tool that a mirror does not know.
 func (h *Hub) Publish(s *catalog.Snapshot) {
-	h.mu.Lock()
-	before := h.sum
-	h.latest = s
-	none := len(h.peers) == 0
-	h.mu.Unlock()
+	before, none := h.take(s)
 	if none {
 		return
 	}
@@ -85,6 +83,16 @@ func (h *Hub) Publish(s *catalog.Snapshot) {
 	}
 	h.each(func(p *peer) { p.update(func() { p.catalog = true }) })
 	h.Sync()
+}
+
+// take notes a snapshot, and returns what told the one apart that was pushed last, and whether there are no mirrors.
+func (h *Hub) take(s *catalog.Snapshot) (before [sha256.Size]byte, none bool) {
+	h.encoding.Lock()
+	defer h.encoding.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.latest = s
+	return h.sum, len(h.peers) == 0
 }
 
 // Sync waits until the mirrors have taken what is true now, and what they have counted has come.
@@ -236,9 +244,11 @@ func (h *Hub) remove(p *peer) {
 
 // current is the catalog as it is pushed, with what tells two of them apart.
 func (h *Hub) current() (*catalog.Portable, [sha256.Size]byte, error) {
+	h.encoding.Lock()
+	defer h.encoding.Unlock()
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	snapshot := h.latest
+	h.mu.Unlock()
 	if snapshot == nil {
 		snapshot = h.opts.Snapshot()
 	}

@@ -230,7 +230,7 @@ func (p *peer) question(ctx context.Context, q *question) {
 	switch q.Kind {
 	case lookup:
 		_, err := p.hub.opts.Sessions.Lookup(q.Token)
-		p.update(func() { p.dirty[q.Token] = true })
+		p.mark(q.Token)
 		p.answer(answered{ID: q.ID, Yes: err == nil})
 	case seen:
 		if p.hub.opts.Token != nil {

@@ -96,8 +96,10 @@ func (r *Router) NeedsBody(req *Request) bool {
 // Route decides. The body must not be modified until the request has been answered.
 func (r *Router) Route(req *Request, body []byte, d *Decision) {
 	d.Remove = append(d.Remove, req.forged...)
-	if token := bearerToken(req.authorization); r.token != "" && token != "" {
-		d.set(r.token, token)
+	if r.token != "" {
+		if token := bearerToken(req.authorization); token != "" {
+			d.set(r.token, token)
+		}
 	}
 	if !isEndpoint(req.Path) {
 		d.refuse(invalid(nil, http.StatusNotFound, "there is nothing at this path; the endpoint is "+wire.PathMCP))
