@@ -248,10 +248,7 @@ func publicName(s *Server, kind Kind, name string) string {
 	case Tool, Prompt:
 		return s.Prefix + name
 	default:
-		if s.URIPrefix {
-			return uriPrefix(s.Name) + name
-		}
-		return name
+		return s.PublicURI(name)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/guicassolato/mcp-gateway/internal/config"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -94,7 +95,7 @@ func (w *paramWalk) take(name, kind any, path []string, reachable bool) {
 	header := wire.HeaderMCPParamPrefix + strings.ToLower(text)
 	var err error
 	switch {
-	case !isToken(text):
+	case !config.IsToken(text) || len(text) > 256:
 		err = fmt.Errorf("%s %q is not a header's name", keyParamHeader, fmt.Sprint(name))
 	case !reachable || len(path) < 2:
 		err = fmt.Errorf("%s %q is not at a property that properties alone lead to", keyParamHeader, text)
@@ -111,17 +112,4 @@ func (w *paramWalk) take(name, kind any, path []string, reachable bool) {
 	if err != nil && (w.err == nil || err.Error() < w.err.Error()) { // the order of the walk is any
 		w.err = err
 	}
-}
-
-// isToken tells whether a text is a token as RFC 9110 has it.
-func isToken(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
-		digit := c >= '0' && c <= '9'
-		if !letter && !digit && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 256
 }

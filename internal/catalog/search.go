@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"math"
+	"math/bits"
 	"slices"
 	"sort"
 	"strings"
@@ -76,12 +77,13 @@ func (v *View) Search(text, server string) []*Item {
 func (x *index) score(terms []string, tools int) []float32 {
 	scores := make([]float32, tools)
 	had := make([]uint32, tools) // which terms a tool has, one bit each
+	all := len(terms)
 	for i, term := range terms {
 		from := sort.SearchStrings(x.words, term)
 		for at := from; at < len(x.words) && at-from < maxCompleted; at++ {
 			weight := float32(1)
 			if x.words[at] != term {
-				if !strings.HasPrefix(x.words[at], term) || len([]rune(term)) < minCompleted {
+				if !strings.HasPrefix(x.words[at], term) || utf8.RuneCountInString(term) < minCompleted {
 					break
 				}
 				weight = weightPart
@@ -93,12 +95,9 @@ func (x *index) score(terms []string, tools int) []float32 {
 			}
 		}
 	}
-	for place, bits := range had {
-		n := 0
-		for ; bits != 0; bits &= bits - 1 {
-			n++
-		}
-		scores[place] *= float32(n*n) / float32(len(terms)*len(terms))
+	for place, terms := range had {
+		n := bits.OnesCount32(terms)
+		scores[place] *= float32(n*n) / float32(all*all)
 	}
 	return scores
 }

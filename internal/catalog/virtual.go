@@ -3,10 +3,10 @@ package catalog
 import (
 	"slices"
 	"sort"
-	"strconv"
 	"strings"
 
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 // This file is about the building of views.
@@ -157,20 +157,10 @@ func (l *list) withHints(hints map[string]bool, from places) {
 		return
 	}
 	for i, it := range l.items {
-		if from.has(i) && !it.hinted(hints) {
+		if from.has(i) && !wire.HintsSay(it.Hints, hints) {
 			from.remove(i)
 		}
 	}
-}
-
-func (it *Item) hinted(hints map[string]bool) bool {
-	said := strings.Split(it.Hints, ",")
-	for name, want := range hints {
-		if !slices.Contains(said, name+"="+strconv.FormatBool(want)) {
-			return false
-		}
-	}
-	return true
 }
 
 func matchesAny(patterns []string, text string) bool {

@@ -48,14 +48,19 @@ func (c *compiler) headerOnce(given map[string]string, credential, server string
 	}
 }
 
+// IsToken tells whether a text is a token, which names of headers are (RFC 9110, section 5.6.2).
+func IsToken(s string) bool {
+	return s != "" && strings.IndexFunc(s, func(r rune) bool {
+		return !isAlphanumeric(r) && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	}) < 0
+}
+
 // headerNameProblem judges a lower-case name that the configuration wants to set, for a value of either kind.
 func headerNameProblem(name string) string {
 	switch {
 	case strings.HasPrefix(name, ":"):
 		return "is a pseudo-header, which the gateway sets; hostname and path are keys of the server"
-	case name == "" || strings.IndexFunc(name, func(r rune) bool {
-		return !isAlphanumeric(r) && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
-	}) >= 0:
+	case !IsToken(name):
 		return "is not a header name"
 	case name == "host":
 		return "is set by the gateway; use the server's key hostname"

@@ -12,15 +12,8 @@ import (
 	"github.com/envoyproxy/envoy/source/extensions/dynamic_modules/sdk/go/shared"
 
 	"github.com/guicassolato/mcp-gateway/internal/replica"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
-
-// Config is what Envoy's configuration says to the filter, as JSON.
-type Config struct {
-	// Socket is the path of the hub's Unix socket.
-	Socket string `json:"socket"`
-	// Version is the one that the module must be of; empty means any.
-	Version string `json:"version"`
-}
 
 // Module makes filters. There is one in a process.
 type Module struct {
@@ -42,7 +35,7 @@ func New(version string) *Module { return &Module{version: version, mirrors: map
 
 // Create takes a filter configuration.
 func (m *Module) Create(handle shared.HttpFilterConfigHandle, config []byte) (shared.HttpFilterFactory, error) {
-	var c Config
+	var c wire.ModuleConfig
 	if err := json.Unmarshal(config, &c); err != nil {
 		return nil, fmt.Errorf("the router module's configuration: %w", err)
 	}

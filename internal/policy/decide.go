@@ -3,7 +3,8 @@ package policy
 import (
 	"slices"
 	"strconv"
-	"strings"
+
+	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 // Decide tells whether the caller may have what is asked for. The identity is nil for a caller without a token.
@@ -84,20 +85,7 @@ func anyOf(wanted, had []string) bool {
 func (p *Pattern) Match(r Request) bool {
 	return r.Kind != None && (p.Kind == None || p.Kind == r.Kind) &&
 		p.Public.Match(r.PublicName) && p.Name.Match(r.Name) && p.Server.Match(r.Server) &&
-		p.hinted(r.Hints)
-}
-
-func (p *Pattern) hinted(hints string) bool {
-	if len(p.Hints) == 0 {
-		return true
-	}
-	said := strings.Split(hints, ",")
-	for name, want := range p.Hints {
-		if !slices.Contains(said, name+"="+strconv.FormatBool(want)) {
-			return false
-		}
-	}
-	return true
+		wire.HintsSay(r.Hints, p.Hints)
 }
 
 // Covers tells whether the call of a tool counts against the limit.

@@ -105,6 +105,14 @@ const BrokerCluster = "mcp_broker"
 // ModuleFilter is the filter's name in the router module.
 const ModuleFilter = "router"
 
+// ModuleConfig is what Envoy's configuration says to that filter, as JSON.
+type ModuleConfig struct {
+	// Socket is the path of the hub's Unix socket.
+	Socket string `json:"socket"`
+	// Version is the one that the module must be of; empty means any.
+	Version string `json:"version,omitempty"`
+}
+
 // RouterCluster is Envoy's cluster of the ext_proc router, XDSCluster that of the configuration server.
 const (
 	RouterCluster = "mcp_router"

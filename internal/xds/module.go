@@ -23,12 +23,6 @@ func ModuleEnv(folder string) []string {
 	return []string{"ENVOY_DYNAMIC_MODULES_SEARCH_PATH=" + folder, "GODEBUG=cgocheck=0"}
 }
 
-// moduleConfig is what the module reads.
-type moduleConfig struct {
-	Socket  string `json:"socket"`
-	Version string `json:"version,omitempty"`
-}
-
 // inside tells whether the router is inside of Envoy.
 func (b *builder) inside() bool { return b.at.module != (address{}) }
 
@@ -37,7 +31,7 @@ func (b *builder) routerFilter() proto.Message {
 	if !b.inside() {
 		return processor(wire.RouterCluster)
 	}
-	config, err := json.Marshal(moduleConfig{Socket: b.at.module.pipe, Version: b.options.ModuleVersion})
+	config, err := json.Marshal(wire.ModuleConfig{Socket: b.at.module.pipe, Version: b.options.ModuleVersion})
 	if err != nil {
 		b.errs = append(b.errs, err)
 	}
