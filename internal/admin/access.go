@@ -72,7 +72,7 @@ func requestOf(it *catalog.Item) policy.Request {
 }
 
 func (s *site) explain(it *catalog.Item, v url.Values) itemAccess {
-	a := itemAccess{Engine: s.PolicyEngine, Caller: readCaller(v)}
+	a := itemAccess{Engine: s.PolicyEngine(), Caller: readCaller(v)}
 	set := s.Values()
 	if set == nil {
 		a.Open = "There are no policy values: whoever reaches the endpoint may have it."
@@ -141,7 +141,7 @@ func (s *site) access(w http.ResponseWriter, r *http.Request) {
 	}
 	v := r.URL.Query()
 	page := accessPage{
-		frame: s.frame("Access", "access"), Token: set.Authentication != nil, ACL: set.ACL != nil, Engine: s.PolicyEngine,
+		frame: s.frame("Access", "access"), Token: set.Authentication != nil, ACL: set.ACL != nil, Engine: s.PolicyEngine(),
 		Caller: readCaller(v), Query: strings.TrimSpace(v.Get("q")), Warnings: set.Warnings(),
 	}
 	if s.Policies != nil {

@@ -35,7 +35,7 @@ type Options struct {
 	Issuers  func() []string
 	// Values are the policy values in force, nil where there are none. PolicyEngine tells that an engine in front has a say as well.
 	Values       func() *policy.Set
-	PolicyEngine bool
+	PolicyEngine func() bool
 	// Discovery is the last of a server.
 	Discovery func(server string) Discovery
 	// Streams are the open ones of clients, Calls what the broker is answering.
@@ -56,6 +56,9 @@ func (o *Options) complete() {
 	}
 	if o.Values == nil {
 		o.Values = func() *policy.Set { return nil }
+	}
+	if o.PolicyEngine == nil {
+		o.PolicyEngine = func() bool { return false }
 	}
 	if o.Discovery == nil {
 		o.Discovery = func(string) Discovery { return Discovery{} }

@@ -30,7 +30,7 @@ policies:
 	require.NoError(t, err)
 	o := busy()
 	o.Endpoint, o.Issuers = "https://mcp.example.com/mcp", func() []string { return []string{"https://issuer.example.com/realms/x"} }
-	o.Values, o.PolicyEngine = func() *policy.Set { return set }, true
+	o.Values, o.PolicyEngine = func() *policy.Set { return set }, func() bool { return true }
 	o.Discovery = func(server string) Discovery { return Discovery{At: moment(9), Took: 1234 * time.Microsecond} }
 	o.Streams, o.Calls = func() int { return 41 }, func() int { return 42 }
 	o.Loads = func() map[string]Load { return map[string]Load{"weather": {Active: 17, Rate: 2.5, Errors: 0.5}} }

@@ -33,7 +33,7 @@ func (g *gateway) serveAdmin() error {
 			return set
 		}
 	}
-	o.PolicyEngine = g.access != nil && len(g.access.engines()) > 0
+	o.PolicyEngine = func() bool { return g.access != nil && len(g.access.engines()) > 0 }
 	o.Issuers = g.issuers
 	if g.feed != nil {
 		o.Envoys = g.feed.Status

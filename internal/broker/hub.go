@@ -46,6 +46,10 @@ type stream struct {
 	once   sync.Once
 }
 
+func newStream() *stream {
+	return &stream{events: make(chan []byte, streamBuffer), cut: make(chan struct{})}
+}
+
 // send gives an event to one of the client's streams: the specification forbids to send it on several. It is the newest,
 // since a client that has lost its stream opens another before anybody here notices.
 func (h *hub) send(event []byte) {
@@ -87,7 +91,7 @@ func (b *Broker) listen(w http.ResponseWriter, r *http.Request, s *session.Sessi
 		c.serve(w, r, next)
 		return
 	}
-	st := &stream{events: make(chan []byte, streamBuffer), cut: make(chan struct{})}
+	st := newStream()
 	h := b.join(s, st)
 	defer b.leave(h, st)
 	resumed, after := b.resumed(s, r.Header.Get(wire.HeaderLastEventID))

@@ -21,11 +21,13 @@ type sessionWatches struct {
 }
 
 type sessionWatch struct {
-	sub *subscription
+	kick chan struct{} // the servers are others now
 
-	mu     sync.Mutex // makes one change of it at a time
-	wanted map[watchedURI]bool
-	ended  bool
+	mu            sync.Mutex // makes one change of it at a time
+	sub           *subscription
+	wanted        map[watchedURI]bool // false for what no server tells of since it is reached in another way
+	authorization config.Secret       // that the client came with last
+	ended         bool
 }
 
 type watchedURI struct{ server, uri string }
@@ -45,6 +47,7 @@ func (b *Broker) watchForSession(w http.ResponseWriter, r *http.Request, s *sess
 	sw := b.sessionWatchOf(s)
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
+	sw.authorization = config.NewSecret(r.Header.Get("Authorization"))
 	key := watchedURI{server.Name, own}
 	switch {
 	case sw.ended:
@@ -58,7 +61,8 @@ func (b *Broker) watchForSession(w http.ResponseWriter, r *http.Request, s *sess
 		b.fail(w, badParams(m, "this session has too many subscriptions"))
 		return
 	default:
-		if !b.watchOne(r, sw.sub, server, own) {
+		if !b.watchOne(r.Context(), sw, server, own) {
+			delete(sw.wanted, key)
 			b.fail(w, badParams(m, "the server does not tell of changes of this resource"))
 			return
 		}
@@ -67,11 +71,11 @@ func (b *Broker) watchForSession(w http.ResponseWriter, r *http.Request, s *sess
 	b.result(w, m, []byte("{}"))
 }
 
-func (b *Broker) watchOne(r *http.Request, sub *subscription, server *catalog.Server, own string) bool {
-	ctx, cancel := context.WithTimeout(r.Context(), watchPatience)
+// watchOne asks a server to tell of one resource. The lock is held.
+func (b *Broker) watchOne(ctx context.Context, sw *sessionWatch, server *catalog.Server, own string) bool {
+	ctx, cancel := context.WithTimeout(ctx, watchPatience)
 	defer cancel()
-	wanted := map[string]string{own: server.PublicURI(own)}
-	return len(b.watchServer(ctx, sub, server, config.NewSecret(r.Header.Get("Authorization")), wanted)) > 0
+	return len(b.watchServer(ctx, sw.sub, server, sw.authorization, map[string]string{own: server.PublicURI(own)})) > 0
 }
 
 // unwatchOne ends what a subscription wants to know of one resource.
@@ -84,10 +88,7 @@ func (b *Broker) unwatchOne(sub *subscription, key watchedURI) {
 		if w.key.server == key.server {
 			w.drop(sub, key.uri)
 		}
-		if len(w.wanted) == 0 && b.watchers[w.key] == w {
-			delete(b.watchers, w.key)
-			w.cancel()
-		} else {
+		if !b.endUnneeded(w) {
 			kept = append(kept, w)
 		}
 		w.mu.Unlock()
@@ -105,31 +106,79 @@ func (b *Broker) sessionWatchOf(s *session.Session) *sessionWatch {
 	if sw := b.watches.all[s]; sw != nil {
 		return sw
 	}
-	sw := &sessionWatch{wanted: map[watchedURI]bool{}, sub: &subscription{
-		stream: stream{events: make(chan []byte, streamBuffer), cut: make(chan struct{})}, virtualServer: s.VirtualServer(), ended: make(chan struct{}),
-	}}
+	sw := &sessionWatch{kick: make(chan struct{}, 1), wanted: map[watchedURI]bool{}, sub: sessionSubscription(s)}
 	b.watches.all[s] = sw
 	go b.tellSession(s, sw)
 	return sw
 }
 
+func sessionSubscription(s *session.Session) *subscription {
+	return &subscription{stream: newStream(), virtualServer: s.VirtualServer(), ended: make(chan struct{})}
+}
+
+// wakeSessionWatches has all sessions ask again for what no server tells them of.
+func (b *Broker) wakeSessionWatches() {
+	b.watches.mu.Lock()
+	defer b.watches.mu.Unlock()
+	for _, sw := range b.watches.all {
+		signal(sw.kick)
+	}
+}
+
 // tellSession passes changes on to a session's client, if it listens, until the session ends.
 func (b *Broker) tellSession(s *session.Session, sw *sessionWatch) {
 	defer b.endSessionWatch(s, sw)
+	sub := sw.sub // nobody else changes it
 	for {
 		select {
-		case event := <-sw.sub.events:
-			b.mu.Lock()
-			h := b.hubs[s]
-			b.mu.Unlock()
-			if h != nil {
-				h.send(event)
-			}
+		case event := <-sub.events:
+			b.sendTo(s, event)
+		case <-sub.ended:
+			sub = b.renewSessionWatch(s, sw)
+			b.watchMissing(s, sw)
+		case <-sw.kick:
+			b.watchMissing(s, sw)
 		case <-s.Done():
 			return
 		case <-b.ctx.Done():
 			return
 		}
+	}
+}
+
+func (b *Broker) sendTo(s *session.Session, event []byte) {
+	b.mu.Lock()
+	h := b.hubs[s]
+	b.mu.Unlock()
+	if h != nil {
+		h.send(event)
+	}
+}
+
+// renewSessionWatch begins a session's subscription anew, since one of the servers is reached in another way now or is gone.
+func (b *Broker) renewSessionWatch(s *session.Session, sw *sessionWatch) *subscription {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	b.unwatch(sw.sub)
+	sw.sub = sessionSubscription(s)
+	for key := range sw.wanted {
+		sw.wanted[key] = false
+	}
+	return sw.sub
+}
+
+// watchMissing asks the servers for what a session wants to know and is not told of. It may have changed meanwhile, so that it is told to have.
+func (b *Broker) watchMissing(s *session.Session, sw *sessionWatch) {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	snap := b.opts.Snapshot()
+	for key, told := range sw.wanted {
+		server := snap.Server(key.server)
+		if told || server == nil || !server.Watchable() || !b.watchOne(b.ctx, sw, server, key.uri) {
+			continue
+		}
+		sw.wanted[key] = true
+		b.sendTo(s, sw.sub.notification("notifications/resources/updated", server.PublicURI(key.uri)))
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 
 // subscription is one such request, from its acknowledgement on.
 type subscription struct {
-	stream
+	*stream
 
 	id            []byte // of the request, raw, by which every message names the subscription
 	virtualServer string
@@ -57,7 +57,7 @@ const (
 // subscribe serves a subscription until one of both sides ends it.
 func (b *Broker) subscribe(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message, access Access, view *catalog.View) {
 	sub := &subscription{
-		stream: stream{events: make(chan []byte, streamBuffer), cut: make(chan struct{})},
+		stream: newStream(),
 		id:     bytes.Clone(m.ID.Of(m.Body)), virtualServer: view.Name(), ended: make(chan struct{}),
 	}
 	raw := m.Param("notifications").Of(m.Body)
@@ -209,6 +209,14 @@ func (b *Broker) finish(sub *subscription) {
 
 // notify queues a notification, of a resource where there is a URI. Who reads too slowly is cut off, and asks for the lists anew.
 func (s *subscription) notify(method, uri string) {
+	select {
+	case s.events <- s.notification(method, uri):
+	default:
+		s.once.Do(func() { close(s.cut) })
+	}
+}
+
+func (s *subscription) notification(method, uri string) []byte {
 	data := append([]byte(`{"jsonrpc":"2.0","method":"`), method...)
 	data = append(data, `","params":{`...)
 	if s.id != nil { // it is of a client without a session
@@ -220,11 +228,7 @@ func (s *subscription) notify(method, uri string) {
 		}
 		data = jsonrpc.AppendQuote(append(data, `"uri":`...), uri)
 	}
-	select {
-	case s.events <- message(append(data, "}}"...)):
-	default:
-		s.once.Do(func() { close(s.cut) })
-	}
+	return message(append(data, "}}"...))
 }
 
 func (s *subscription) acknowledgement() []byte {

@@ -51,6 +51,7 @@ func (b *Broker) SnapshotChanged(old, now *catalog.Snapshot) {
 	b.endOrphans(old, now)
 	b.endSubscriptions(now)
 	b.endWatchers(now)
+	b.wakeSessionWatches()
 	b.tell(old, now, catalog.Tool)
 	b.tell(old, now, catalog.Prompt)
 	b.tell(old, now, catalog.Resource, catalog.Template)

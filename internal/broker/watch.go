@@ -127,7 +127,9 @@ func (b *Broker) watcherOf(sub *subscription, server *catalog.Server, authorizat
 		defer func() { go w.run(ctx) }() // once it knows what is wanted
 	}
 	w.add(sub, wanted)
-	sub.watchers = append(sub.watchers, w)
+	if !slices.Contains(sub.watchers, w) {
+		sub.watchers = append(sub.watchers, w)
+	}
 	return w
 }
 
@@ -147,10 +149,7 @@ func (w *watcher) add(sub *subscription, wanted map[string]string) {
 	}
 	if more {
 		w.version++
-		select {
-		case w.kick <- struct{}{}:
-		default:
-		}
+		signal(w.kick)
 	}
 }
 
@@ -173,11 +172,26 @@ func (b *Broker) unwatch(sub *subscription) {
 		for own := range w.wanted {
 			w.drop(sub, own)
 		}
-		if len(w.wanted) == 0 && b.watchers[w.key] == w {
-			delete(b.watchers, w.key)
-			w.cancel()
-		}
+		b.endUnneeded(w)
 		w.mu.Unlock()
+	}
+	sub.watchers = nil
+}
+
+// endUnneeded ends a watcher from which nobody wants to know anything, and tells whether it did. Both locks are held.
+func (b *Broker) endUnneeded(w *watcher) bool {
+	if len(w.wanted) > 0 {
+		return false
+	}
+	b.retire(w)
+	w.cancel()
+	return true
+}
+
+// retire makes that who comes next gets another watcher. The lock is held.
+func (b *Broker) retire(w *watcher) {
+	if b.watchers[w.key] == w {
+		delete(b.watchers, w.key)
 	}
 }
 
@@ -277,7 +291,7 @@ func (w *watcher) lost() {
 	w.version++
 }
 
-// endWatchers ends the subscriptions at servers that are gone or are reached in another way. Their clients ask anew.
+// endWatchers ends the subscriptions at servers that are gone or are reached in another way. Clients without sessions ask anew; for sessions the gateway does.
 func (b *Broker) endWatchers(now *catalog.Snapshot) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -286,6 +300,7 @@ func (b *Broker) endWatchers(now *catalog.Snapshot) {
 		if server != nil && server.Fingerprint == key.fingerprint && (server.Modern() == w.revision || server.State.Listing == nil) {
 			continue
 		}
+		b.retire(w)
 		w.mu.Lock()
 		for _, subs := range w.wanted {
 			for sub := range subs {

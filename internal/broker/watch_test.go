@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/guicassolato/mcp-gateway/internal/config"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 )
 
@@ -170,6 +171,56 @@ func TestWatchedServerIsGone(t *testing.T) {
 	assert.Contains(t, string(e.next().Data), `"result":{"resultType":"complete"`)
 	e.ended()
 	require.Eventually(t, func() bool { return src.streams() == 0 }, patience, time.Millisecond)
+}
+
+// TestSessionsGoOnWatching: what a session has asked for, it is told of also after the server was gone or is reached in another way, with no wish of the client's.
+func TestSessionsGoOnWatching(t *testing.T) {
+	s := newScript()
+	src := newSource(s)
+	f := start(t, stateless("b", s), offering("a", newScript(), ""))
+	token := f.initialize()
+	e := f.listen(token)
+	ask := func(method, uri string) string {
+		return f.do(request{session: token, server: "b", body: `{"jsonrpc":"2.0","id":1,"method":"resources/` + method + `","params":{"uri":"` + uri + `"}}`}).body
+	}
+	wantBytes(t, `{"jsonrpc":"2.0","id":1,"result":{}}`, ask("subscribe", "file:///b/a"))
+	wantBytes(t, `{"jsonrpc":"2.0","id":1,"result":{}}`, ask("subscribe", "file:///b/b"))
+	wantBytes(t, `{"jsonrpc":"2.0","id":1,"result":{}}`, ask("unsubscribe", "file:///b/b"))
+	changed := func() {
+		t.Helper()
+		for {
+			ev := string(e.next().Data)
+			if !strings.Contains(ev, "list_changed") {
+				wantBytes(t, `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///b/a"}}`, ev)
+				return
+			}
+		}
+	}
+
+	all := f.config
+	f.config = all[1:]
+	f.broker.SnapshotChanged(f.rebuild())
+	require.Eventually(t, func() bool { return src.streams() == 0 }, patience, time.Millisecond)
+	f.config = all
+	f.broker.SnapshotChanged(f.rebuild())
+	changed()
+	src.one(t, "file:///b/a").updates <- "file:///b/a"
+	changed()
+
+	f.config = slices.Clone(all)
+	f.config[0].Headers = []config.Header{{Name: "x-other", Value: "way"}}
+	f.broker.SnapshotChanged(f.rebuild())
+	changed()
+	src.one(t, "file:///b/a").updates <- "file:///b/a"
+	changed()
+
+	src.mu.Lock()
+	src.refuses["file:///b/a"] = true
+	src.mu.Unlock()
+	f.config = all
+	f.broker.SnapshotChanged(f.rebuild())
+	require.Eventually(t, func() bool { return strings.Contains(ask("subscribe", "file:///b/a"), "does not tell of changes") }, patience, time.Millisecond,
+		"what the server has taken back is not said to be there")
 }
 
 // TestWatchingNeedsARight: a caller hears nothing of what is not allowed, and of prefixed resources under the names that it knows.
