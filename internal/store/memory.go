@@ -85,11 +85,7 @@ func (m *memory) get(key string) (record, bool) {
 }
 
 func (m *memory) Swap(ctx context.Context, key, field, old, next string) (string, error) {
-	err := ctx.Err()
-	if field == "" {
-		err = errors.Join(err, errors.New("a field needs a name"))
-	}
-	if err != nil {
+	if err := errors.Join(ctx.Err(), checkField(field)); err != nil {
 		return "", fmt.Errorf("swap a field of a record in memory: %w", err)
 	}
 	m.mu.Lock()

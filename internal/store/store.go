@@ -43,10 +43,19 @@ type Store interface {
 
 // checkRecord refuses what no store can keep, the same in all of them: a mistake in the program.
 func checkRecord(fields map[string]string, life time.Duration) error {
-	if _, ok := fields[""]; ok {
-		return errors.New("a field needs a name")
+	for name := range fields {
+		if err := checkField(name); err != nil {
+			return err
+		}
 	}
 	return checkLife(life)
+}
+
+func checkField(name string) error {
+	if name == "" {
+		return errors.New("a field needs a name")
+	}
+	return nil
 }
 
 func checkLife(life time.Duration) error {
