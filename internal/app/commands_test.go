@@ -216,6 +216,7 @@ const environment = `
 | Variable | Default | Meaning |
 |---|---|---|
 | ` + "`MCP_GATEWAY_SESSION_KEY`" + ` | made for this run | The secret, at least 32 bytes, that session tokens are signed with, in place of ` + "`--session-key-file`" + `. |
+| ` + "`MCP_GATEWAY_STORE_URL`" + ` | none | The URL of the Redis or Valkey that replicas share, in place of ` + "`--store-url`" + `. |
 | ` + "`GATEWAY_LOCAL_PORT_HTTP_MCP`" + ` | ` + "`8888`" + ` | The port of ` + "`standalone`" + ` and ` + "`make run`" + `, in place of ` + "`--port`" + `. |
 | ` + "`OAUTH_RESOURCE_NAME`" + ` | ` + "`MCP Server`" + ` | What clients show of the gateway when they ask for permission. |
 | ` + "`OAUTH_RESOURCE`" + ` | ` + "`/mcp`" + ` | The protected resource: a URL, or a path on ` + "`--public-url`" + `. |

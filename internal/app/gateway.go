@@ -26,6 +26,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/replica"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/store"
 	"github.com/guicassolato/mcp-gateway/internal/telemetry"
 	"github.com/guicassolato/mcp-gateway/internal/upstream"
 	"github.com/guicassolato/mcp-gateway/internal/xds"
@@ -58,6 +59,7 @@ type gateway struct {
 	xdsServer    *grpc.Server
 	brokerServer *http.Server
 	adminServer  *http.Server
+	store        store.Store // nil for a replica that is alone
 
 	adminAddress         string   // once it listens
 	authorizationServers []string // as the environment has them
@@ -118,9 +120,15 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	// Replicas with one key agree on it, so that the router of one may label for the broker of another.
 	routerKey := base64.RawURLEncoding.EncodeToString(key.Derive("router-key"))
 
+	if g.store, err = g.openStore(os.LookupEnv, generated); err != nil {
+		return err
+	}
 	g.sessions = session.NewRegistry(session.Options{
 		Key: key, MaxAge: s.sessionMaxAge, MaxIdle: s.sessionIdleTimeout,
-		OnEnd: g.sessionEnded, OnChange: g.sessionChanged(),
+		OnEnd: g.sessionEnded, OnChange: g.sessionChanged(), Store: g.store,
+		OnLeave:   func(s *session.Session) { g.broker.SessionLeft(s) },
+		OnRenewed: func(s *session.Session) { g.broker.SessionRenewed(s) },
+		OnMessage: func(kind string, s *session.Session, body []byte) { g.broker.SessionTold(kind, s, body) },
 	})
 	var clusters feed
 	if g.feed != nil {
@@ -145,7 +153,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	g.broker = broker.New(g.brokerOptions(broker.Options{
 		RouterKey: routerKey, Sessions: g.sessions, Snapshot: g.publisher.Snapshot,
 		Endpoint: g.manager.Endpoint, Poke: g.manager.Poke, Logger: g.logger, Version: g.version,
-		PageSize: s.pageSize, ToolSearchThreshold: s.toolSearch, MaxBody: s.maxRequestBytes, Key: key, ResourceMetadata: g.resourceMetadata(metadata, public),
+		PageSize: s.pageSize, ToolSearchThreshold: s.toolSearch, MaxBody: s.maxRequestBytes, Key: key, Home: s.replicas.url, ResourceMetadata: g.resourceMetadata(metadata, public),
 	}))
 	routing := router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader(), TokenHeader: s.tokenHeader(), ToolSearch: s.toolSearch > 0, Tasks: session.NewTasks(key)}
 	traced := routing
@@ -163,6 +171,9 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	}
 	if g.policies != nil {
 		options.Token = g.policies.seen.see
+	}
+	if g.store != nil {
+		options.Session = g.knowSession
 	}
 	g.serveRouter(extproc.New(options))
 	g.assembleHub(routing, options)
@@ -377,4 +388,7 @@ func (g *gateway) shutdown(ctx context.Context) {
 	}
 	g.stop()
 	g.running.Wait()
+	if g.store != nil {
+		_ = g.store.Close()
+	}
 }

@@ -54,6 +54,7 @@ type settings struct {
 	envoy              envoySettings
 	kube               kubeSettings
 	consent            consentSettings
+	replicas           replicaSettings
 }
 
 // envoySettings are those that concern Envoy's side.
@@ -96,6 +97,7 @@ func (s *settings) serving(f *pflag.FlagSet) {
 	f.DurationVar(&s.sessionIdleTimeout, "session-idle-timeout", session.DefaultMaxIdle, "how long a client's session may rest before it ends")
 	f.StringVar(&s.authorizerKeyFile, flagGrants, "", "`file` with the public key, as PEM, of a policy engine of yours that says what a caller may have in the signed header "+wire.HeaderAuthorized+". With a key, callers without that header may have nothing")
 	f.StringVar(&s.authorizerIssuer, "trusted-authorizer-issuer", "", "the `issuer` that the header of that policy engine must name; empty means any")
+	s.replicas.flags(f)
 	s.consent.flags(f)
 	f.DurationVar(&s.drainTimeout, "drain-timeout", 10*time.Second, "how long calls in flight may still take once the process is told to stop")
 	f.StringVar(&s.adminAddress, flagAdmin, "127.0.0.1:8090", "`address` for the status page, /healthz, /readyz, /status and /metrics: host:port or unix:/path. Whoever reaches it may read all of them")
@@ -155,7 +157,7 @@ func (s *settings) check() error {
 	if s.shutdownDelay < 0 {
 		errs = append(errs, errors.New("--shutdown-delay: must not be negative"))
 	}
-	errs = append(errs, s.checkOrigins(), s.checkControlPlane())
+	errs = append(errs, s.checkOrigins(), s.checkControlPlane(), s.replicas.check())
 	if _, err := s.public(); err != nil {
 		errs = append(errs, err)
 	}

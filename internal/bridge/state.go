@@ -33,6 +33,8 @@ type State struct {
 	// Round counts how often the client was asked.
 	Round   uint16
 	Expires time.Time
+	// Home is the name of the replica that holds the call.
+	Home string
 }
 
 // Binding is what a state is good for, and nothing else.
@@ -44,7 +46,7 @@ type Binding struct {
 	Request [sha256.Size]byte
 }
 
-// A state is base64url of: format (1 byte), kind (1), call (16), round (2), expiry (Unix seconds, 8), MAC (16).
+// A state is base64url of: format (1 byte), kind (1), call (16), round (2), expiry (Unix seconds, 8), home (the rest), MAC (16).
 const (
 	stateFormat = 1
 	stateBody   = 1 + 1 + 16 + 2 + 8
@@ -60,11 +62,12 @@ var (
 
 // Seal makes the state's text. It holds nothing of what it is bound to.
 func (s State) Seal(key []byte, b Binding) string {
-	out := make([]byte, 0, stateBody+stateMAC)
+	out := make([]byte, 0, stateBody+len(s.Home)+stateMAC)
 	out = append(out, stateFormat, byte(s.Kind))
 	out = append(out, s.Call[:]...)
 	out = binary.BigEndian.AppendUint16(out, s.Round)
 	out = binary.BigEndian.AppendUint64(out, uint64(s.Expires.Unix()))
+	out = append(out, s.Home...)
 	out = append(out, b.mac(key, out)...)
 	return base64.RawURLEncoding.EncodeToString(out)
 }
@@ -73,13 +76,14 @@ func (s State) Seal(key []byte, b Binding) string {
 func OpenState(key []byte, text string, b Binding, now time.Time) (State, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	// The decoder passes over line ends, so that one state could have several texts.
-	if err != nil || len(raw) != stateBody+stateMAC || len(text) != base64.RawURLEncoding.EncodedLen(len(raw)) || raw[0] != stateFormat {
+	if err != nil || len(raw) < stateBody+stateMAC || len(text) != base64.RawURLEncoding.EncodedLen(len(raw)) || raw[0] != stateFormat {
 		return State{}, ErrState
 	}
-	if !hmac.Equal(raw[stateBody:], b.mac(key, raw[:stateBody])) {
+	body, mac := raw[:len(raw)-stateMAC], raw[len(raw)-stateMAC:]
+	if !hmac.Equal(mac, b.mac(key, body)) {
 		return State{}, ErrState
 	}
-	s := State{Kind: StateKind(raw[1]), Round: binary.BigEndian.Uint16(raw[18:])}
+	s := State{Kind: StateKind(raw[1]), Round: binary.BigEndian.Uint16(raw[18:]), Home: string(body[stateBody:])}
 	copy(s.Call[:], raw[2:])
 	s.Expires = time.Unix(int64(binary.BigEndian.Uint64(raw[20:])), 0)
 	if !now.Before(s.Expires) {

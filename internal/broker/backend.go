@@ -73,9 +73,8 @@ func (b *Broker) openNow(ctx context.Context, c caller, server *catalog.Server) 
 	level := c.LogLevel()
 	b.sendLevel(ctx, ep, opened.Session, server, level)
 	be := session.Backend{ID: opened.ID, Revision: opened.Revision, Fingerprint: c.key(server)}
-	if !c.SetBackend(server.Name, be) {
-		b.closeBackend(ep, be) //nolint:contextcheck // nobody waits for it
-		return session.Backend{}, errEnded
+	if be, err = b.agree(ctx, c, ep, server.Name, be); err != nil {
+		return session.Backend{}, err
 	}
 	if server.PerUser && b.changes.Load() != changes {
 		c.DropBackend(server.Name, be.ID) // it may have been opened with a credential that is no longer the caller's
@@ -152,14 +151,18 @@ func (b *Broker) everyBackend(s *session.Session, f func(context.Context, *upstr
 }
 
 // setLevel sets the log level at all servers that log, those with a session now and those that get one later.
-func (b *Broker) setLevel(w http.ResponseWriter, _ *http.Request, s *session.Session, m *jsonrpc.Message) {
+func (b *Broker) setLevel(w http.ResponseWriter, r *http.Request, s *session.Session, m *jsonrpc.Message) {
 	level, err := jsonrpc.Unquote(m.Param("level").Of(m.Body))
 	if err != nil || !isLogLevel(level) {
 		b.fail(w, badParams(m, "params.level must be one of debug, info, notice, warning, error, critical, alert, emergency"))
 		return
 	}
 	params := json.RawMessage(m.Params.Of(m.Body))
-	s.SetLogLevel(params)
+	if err := s.SetLogLevel(r.Context(), params); err != nil {
+		b.fail(w, sessionFault(m.ID.Of(m.Body), err))
+		return
+	}
+	//nolint:contextcheck // what servers are told outlives the request
 	done := b.everyBackend(s, func(ctx context.Context, ep *upstream.Endpoint, us upstream.Session, server *catalog.Server) {
 		b.sendLevel(ctx, ep, us, server, params)
 	})

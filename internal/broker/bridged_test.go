@@ -356,7 +356,8 @@ func TestEarlyQuestion(t *testing.T) {
 	asks <- rootsAsk
 	asks <- `{"jsonrpc":"2.0","id":"old","method":"roots/list"}`
 	asks <- `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"old"}}`
-	time.Sleep(50 * time.Millisecond)
+	asks <- `{"jsonrpc":"2.0","id":"heard","method":"ping"}`
+	wantBytes(t, `{"jsonrpc":"2.0","id":"heard","result":{}}`, await(t, answered))
 	f.do(modern{capabilities: everyInput, method: "completion/complete", params: `"ref":{}`}.request())
 	state, wanted := inputOf(t, f.do(client.request()).body)
 	assert.Equal(t, map[string]string{"input-1": `{"method":"roots/list","params":{}}`}, wanted)

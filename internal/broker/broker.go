@@ -43,6 +43,8 @@ type Options struct {
 	// MaxBody is the largest request in bytes, default 4 MiB; the router enforces its own before.
 	MaxBody int64
 	Key     session.Key
+	// Home is the URL under which other replicas' brokers reach this one, which have the same Key; empty where there are none.
+	Home string
 	// ResourceMetadata answers wire.PathProtectedResource.
 	ResourceMetadata http.Handler
 	// Access reads from a request what its caller may have. An error means that nobody can tell: the request is refused. If Access is nil,
@@ -88,6 +90,7 @@ type Broker struct {
 	stateKey   []byte
 	callPrefix string // of the ids of calls that are made between the eras
 	lastCall   atomic.Uint64
+	home       *home
 }
 
 // New makes a broker.
@@ -101,15 +104,13 @@ func New(o Options) *Broker {
 	b := &Broker{opts: o, cursorKey: o.Key.Derive("cursor"), tasks: session.NewTasks(o.Key), hubs: map[*session.Session]*hub{}, subs: map[*subscription]struct{}{}, watchers: map[watchKey]*watcher{}, closing: make(chan struct{}, maxClosing)}
 	b.stateKey, b.callPrefix = o.Key.Derive("request-state"), callPrefix()
 	b.ctx, b.stop = context.WithCancel(context.Background())
+	b.home = newHome(o.Home, o.Key)
 	return b
 }
 
 // Close ends all streams and waits, as long as the context allows, for backend sessions that are being closed.
 func (b *Broker) Close(ctx context.Context) {
-	b.opts.Sessions.All(func(s *session.Session) bool {
-		b.opts.Sessions.Delete(s)
-		return true
-	})
+	b.opts.Sessions.LeaveAll()
 	for _, p := range b.pool.all(func(*pooled) bool { return true }, true) {
 		b.closePooled(p) //nolint:contextcheck // what it does is waited for below
 	}
@@ -153,8 +154,11 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodGet:
 		b.admit(w, r, func(s *session.Session) { b.listen(w, r, s) })
 	case http.MethodDelete:
-		b.admit(w, r, func(s *session.Session) {
-			b.opts.Sessions.Delete(s)
+		b.admit(w, r, func(s *session.Session) { //nolint:contextcheck // what is closed at servers outlives the request
+			if err := b.opts.Sessions.Delete(r.Context(), s); err != nil {
+				b.fail(w, sessionFault(nil, err))
+				return
+			}
 			w.WriteHeader(http.StatusNoContent)
 		})
 	default:
@@ -255,11 +259,14 @@ func (b *Broker) admit(w http.ResponseWriter, r *http.Request, f func(*session.S
 	}
 }
 
-// withSession calls f with the request's session. The router has looked it up before; it may have ended since.
+// withSession calls f with the request's session. The router has looked it up before; it may have ended since, or be new to this replica.
 func (b *Broker) withSession(w http.ResponseWriter, r *http.Request, id []byte, f func(*session.Session)) {
-	s, err := b.opts.Sessions.Lookup(r.Header.Get(wire.HeaderSessionID))
-	if err != nil || s.VirtualServer() != r.Header.Get(wire.HeaderVirtualServer) {
-		b.fail(w, unknownSession(id))
+	s, err := b.opts.Sessions.Find(r.Context(), r.Header.Get(wire.HeaderSessionID))
+	if err == nil && s.VirtualServer() != r.Header.Get(wire.HeaderVirtualServer) {
+		err = session.ErrUnknown
+	}
+	if err != nil {
+		b.fail(w, sessionFault(id, err))
 		return
 	}
 	b.tokens.renew(s, r.Header.Get("Authorization"))
@@ -272,6 +279,7 @@ func (b *Broker) notification(s *session.Session, m *jsonrpc.Message) {
 	switch m.MethodName() {
 	case "notifications/cancelled":
 		b.lifts.cancelled(s, m.Param("requestId").Of(m.Body))
+		b.share(s, tellCancelled, m.Body)
 		return
 	case "notifications/roots/list_changed":
 	default:

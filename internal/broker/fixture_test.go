@@ -128,9 +128,13 @@ func (s setup) start(t testing.TB) *fixture {
 	f.rebuild()
 	s.session.Key = f.key
 	s.session.OnEnd = func(s *session.Session) { f.broker.SessionEnded(s) }
+	s.session.OnLeave = func(s *session.Session) { f.broker.SessionLeft(s) }
+	s.session.OnRenewed = func(s *session.Session) { f.broker.SessionRenewed(s) }
+	s.session.OnMessage = func(kind string, s *session.Session, body []byte) { f.broker.SessionTold(kind, s, body) }
 	f.sessions = session.NewRegistry(s.session)
+	f.url = s.net.serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.broker.ServeHTTP(w, r) }))
 	o := broker.Options{
-		RouterKey: routerKey, Sessions: f.sessions, Key: f.key, Version: "1.2.3", Logger: slog.New(slog.DiscardHandler),
+		Home: f.url, RouterKey: routerKey, Sessions: f.sessions, Key: f.key, Version: "1.2.3", Logger: slog.New(slog.DiscardHandler),
 		Snapshot: f.snapshot.Load,
 		Endpoint: func(name string) *upstream.Endpoint { return f.endpoints[name] },
 		Poke:     func(name string) { f.poked <- name },
@@ -142,7 +146,6 @@ func (s setup) start(t testing.TB) *fixture {
 		s.options(&o)
 	}
 	f.broker = broker.New(o)
-	f.url = s.net.serve(t, f.broker)
 	transport := s.net.transport()
 	f.client = &http.Client{Transport: transport}
 	t.Cleanup(func() {

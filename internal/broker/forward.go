@@ -16,6 +16,11 @@ func (b *Broker) forward(w http.ResponseWriter, r *http.Request, s *session.Sess
 		w.WriteHeader(http.StatusAccepted)
 		return
 	}
+	if m.Kind == jsonrpc.Response && s.Shared() && isInput(s, m) {
+		b.share(s, tellAnswered, m.Body)
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
 	server, ep := b.opts.Snapshot().Server(name), b.opts.Endpoint(name)
 	if server == nil || ep == nil {
 		b.fail(w, invalid(nil, http.StatusBadRequest, "the server that this message is for is no longer there"))

@@ -91,6 +91,9 @@ func (b *Broker) listen(w http.ResponseWriter, r *http.Request, s *session.Sessi
 		c.serve(w, r, next)
 		return
 	}
+	if b.resumeElsewhere(w, r, s) {
+		return
+	}
 	st := newStream()
 	h := b.join(s, st)
 	defer b.leave(h, st)

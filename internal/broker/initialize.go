@@ -28,14 +28,11 @@ func (b *Broker) initialize(w http.ResponseWriter, r *http.Request, m *jsonrpc.M
 		b.fail(w, badParams(m, err.Error()))
 		return
 	}
-	s, ok := b.opts.Sessions.Create(session.Start{
+	s, err := b.opts.Sessions.Create(r.Context(), session.Start{
 		Subject: session.SubjectOf(r.Header.Get("Authorization")), VirtualServer: view.Name(), Revision: revision, InitParams: params,
 	})
-	if !ok {
-		b.fail(w, &jsonrpc.Error{
-			Code: jsonrpc.CodeInternalError, Status: http.StatusServiceUnavailable, ID: m.ID.Of(m.Body),
-			Message: "too many sessions are open; try again later",
-		})
+	if err != nil {
+		b.fail(w, sessionFault(m.ID.Of(m.Body), err))
 		return
 	}
 	result, err := json.Marshal(b.welcome(revision, access, view))

@@ -195,17 +195,21 @@ func (l *lifts) found(c *lifted) {
 	}
 }
 
+// splitEvent reads what an event's id says: the call, the event's number there, and the replica's name.
+func splitEvent(raw []byte) (key string, number int, home string) {
+	key, rest, _ := strings.Cut(string(raw), ".")
+	text, home, _ := strings.Cut(rest, ".")
+	number, _ = strconv.Atoi(text) // it is sealed: only a number can be there
+	return key, number, home
+}
+
 // resumed finds the call whose stream a client wants to go on with, and the number of the event that comes next.
 func (l *lifts) resumed(s *session.Session, lastEventID string) (c *lifted, next int) {
 	kind, _, raw, ok := s.Unseal(lastEventID)
 	if !ok || kind != session.SealBridgeEvent {
 		return nil, 0
 	}
-	key, number, _ := strings.Cut(string(raw), ".")
-	n, err := strconv.Atoi(number)
-	if err != nil {
-		return nil, 0
-	}
+	key, n, _ := splitEvent(raw)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if c = l.calls[key]; c == nil || c.s != s {

@@ -88,7 +88,7 @@ func (b *Broker) carryToModern(w http.ResponseWriter, r *http.Request, s *sessio
 	_, _ = rand.Read(key[:]) // it never fails
 	c.key = hex.EncodeToString(key[:])
 	c.trail = newTrail(func(n int) string {
-		return s.Seal(session.SealBridgeEvent, server.Name, []byte(c.key+"."+strconv.Itoa(n)))
+		return s.Seal(session.SealBridgeEvent, server.Name, []byte(c.key+"."+strconv.Itoa(n)+"."+b.home.name))
 	})
 	c.ctx, c.cancel = context.WithCancel(upstream.SameTrace(b.ctx, r.Context()))
 	b.lifts.add(c)

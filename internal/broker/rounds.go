@@ -90,6 +90,9 @@ func (v *visit) again(text string, answers map[string]json.RawMessage) {
 		return
 	}
 	c := v.b.held.find(state.Call)
+	if c == nil && v.b.handOver(v.w, v.r, v.m.Body, state.Home) {
+		return
+	}
 	if c == nil {
 		v.b.fail(v.w, badParams(v.m, "the call that this requestState belongs to is over: make it again without requestState and inputResponses"))
 		return
@@ -289,7 +292,7 @@ func (v *visit) ask(c *bridged) bool {
 	for _, one := range c.asked {
 		asks = append(asks, one.ask)
 	}
-	state := bridge.State{Kind: bridge.StateHeld, Call: c.key, Round: round, Expires: time.Now().Add(heldLife)}
+	state := bridge.State{Kind: bridge.StateHeld, Call: c.key, Round: round, Expires: time.Now().Add(heldLife), Home: v.b.home.name}
 	c.attached = false
 	c.expiry = time.AfterFunc(heldLife, func() { c.expire(round) })
 	c.mu.Unlock()

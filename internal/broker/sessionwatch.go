@@ -146,13 +146,22 @@ func (b *Broker) tellSession(s *session.Session, sw *sessionWatch) {
 	}
 }
 
+// sendTo gives an event to a session's client, where it listens.
 func (b *Broker) sendTo(s *session.Session, event []byte) {
+	if !b.sendHere(s, event) {
+		b.share(s, tellEvent, event)
+	}
+}
+
+// sendHere is sendTo for a client that listens here, and tells whether it does.
+func (b *Broker) sendHere(s *session.Session, event []byte) bool {
 	b.mu.Lock()
 	h := b.hubs[s]
 	b.mu.Unlock()
 	if h != nil {
 		h.send(event)
 	}
+	return h != nil
 }
 
 // renewSessionWatch begins a session's subscription anew, since one of the servers is reached in another way now or is gone.

@@ -100,10 +100,12 @@ func (b *Broker) endOrphans(old, now *catalog.Snapshot) {
 	if len(gone) == 0 {
 		return
 	}
-	b.opts.Sessions.All(func(s *session.Session) bool {
-		if gone[s.VirtualServer()] {
-			b.opts.Sessions.Delete(s)
-		}
-		return true
+	b.background(func() {
+		b.opts.Sessions.All(func(s *session.Session) bool {
+			if gone[s.VirtualServer()] {
+				_ = b.opts.Sessions.Delete(b.ctx, s) // one that cannot be ended is of no use: requests for a virtual server that is gone are refused
+			}
+			return b.ctx.Err() == nil
+		})
 	})
 }

@@ -117,8 +117,8 @@ func start(t testing.TB) *gateway {
 
 // open makes a session that has one open with the server that keeps sessions.
 func (g *gateway) open() *session.Session {
-	s, ok := g.sessions.Create(session.Start{Revision: "2025-11-25"})
-	require.True(g.t, ok)
+	s, err := g.sessions.Create(g.t.Context(), session.Start{Revision: "2025-11-25"})
+	require.NoError(g.t, err)
 	require.True(g.t, s.SetBackend("weather", backend("b1")))
 	return s
 }

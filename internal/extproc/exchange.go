@@ -120,6 +120,9 @@ func (x *exchange) requestTrailers() error {
 func (x *exchange) decide(trailers bool) error {
 	x.decided = true
 	d := &x.decision
+	if token := x.req.SessionID(); token != "" && x.p.opts.Session != nil {
+		x.req.Unsure = x.p.opts.Session(x.stream.Context(), token) != nil
+	}
 	x.p.opts.Router.Route(&x.req, x.body, d)
 	if d.Reply != nil {
 		return x.reply()

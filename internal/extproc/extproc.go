@@ -43,7 +43,10 @@ type Options struct {
 	// Unauthorized is told of a call that its server refused with status 401, so that it did nothing. Nil means that nobody asks.
 	Unauthorized func(c *router.Call)
 	// Token is told of every Authorization header, before Envoy has verified it. It is called on the hot path; nil means that nobody asks.
-	Token    func(authorization string)
+	Token func(authorization string)
+	// Session makes the session of a token known to the router that another replica began. An error means that nobody can tell whether there is one. It is
+	// called on the hot path; nil means that there are no other replicas.
+	Session  func(ctx context.Context, token string) error
 	Logger   *slog.Logger
 	Observer Observer
 }

@@ -101,9 +101,9 @@ func start(t testing.TB) *gateway {
 	g := &gateway{t: t, observer: &observer{}, unauthorized: make(chan string, 8)}
 	g.snapshot = catalog.Build(catalog.Input{Servers: servers, States: map[string]catalog.State{"weather": {Health: catalog.HealthReady, Listing: listing}}})
 	sessions := session.NewRegistry(session.Options{Key: session.GenerateKey()})
-	var ok bool
-	g.session, ok = sessions.Create(session.Start{Revision: "2025-11-25"})
-	require.True(t, ok)
+	var err error
+	g.session, err = sessions.Create(t.Context(), session.Start{Revision: "2025-11-25"})
+	require.NoError(t, err)
 	g.open()
 	p := extproc.New(extproc.Options{
 		Router: router.New(router.Options{MaxBody: maxBody, BrokerKey: "key"}, sessions, func() *catalog.Snapshot {

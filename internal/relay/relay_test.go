@@ -16,8 +16,8 @@ import (
 
 func newSession(tb testing.TB) *session.Session {
 	tb.Helper()
-	s, ok := session.NewRegistry(session.Options{Key: session.GenerateKey()}).Create(session.Start{Revision: "2025-06-18"})
-	require.True(tb, ok)
+	s, err := session.NewRegistry(session.Options{Key: session.GenerateKey()}).Create(tb.Context(), session.Start{Revision: "2025-06-18"})
+	require.NoError(tb, err)
 	return s
 }
 

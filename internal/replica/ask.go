@@ -24,7 +24,7 @@ type waiter struct {
 // Lookup asks whether there is a session of this token, and waits for the hub if it is away. Then it calls done, once, from another goroutine; ok
 // says whether there was an answer. From then on the mirror knows what the hub knows.
 func (m *Mirror) Lookup(token string, done func(ok bool)) (cancel func()) {
-	return m.pending.ask(question{Kind: lookup, Token: token}, lookupTime, func(_ answered, ok bool) { done(ok) })
+	return m.pending.ask(question{Kind: lookup, Token: token}, lookupTime, func(a answered, ok bool) { done(ok && !a.Unsure) })
 }
 
 // Forgotten asks whether the server of a call has forgotten its session, and then calls done, once, from another goroutine or at once.

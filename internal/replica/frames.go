@@ -65,9 +65,10 @@ type question struct {
 }
 
 type answered struct {
-	ID    uint64
-	Yes   bool
-	Reply *router.Reply
+	ID     uint64
+	Yes    bool
+	Unsure bool // nobody can tell
+	Reply  *router.Reply
 }
 
 // report is what has been counted since the last one.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/gob"
+	"errors"
 	"math"
 	"net"
 	"sync"
@@ -229,9 +230,11 @@ func (p *peer) report(r *report) {
 func (p *peer) question(ctx context.Context, q *question) {
 	switch q.Kind {
 	case lookup:
-		_, err := p.hub.opts.Sessions.Lookup(q.Token)
-		p.mark(q.Token)
-		p.answer(answered{ID: q.ID, Yes: err == nil})
+		if _, err := p.hub.opts.Sessions.Lookup(q.Token); errors.Is(err, session.ErrElsewhere) {
+			p.asked.Go(func() { p.find(ctx, q) })
+		} else {
+			p.found(q, err)
+		}
 	case seen:
 		if p.hub.opts.Token != nil {
 			p.hub.opts.Token(q.Authorization)
@@ -245,6 +248,22 @@ func (p *peer) question(ctx context.Context, q *question) {
 	case forgotten, replay:
 		p.work(ctx, q)
 	}
+}
+
+// find looks for a session that another replica began.
+func (p *peer) find(ctx context.Context, q *question) {
+	_, err := p.hub.opts.Sessions.Find(ctx, q.Token)
+	if err != nil && !errors.Is(err, session.ErrUnknown) {
+		p.answer(answered{ID: q.ID, Unsure: true})
+		return
+	}
+	p.found(q, err)
+}
+
+// found answers whether there is a session, once the mirror has been told what it is.
+func (p *peer) found(q *question, err error) {
+	p.mark(q.Token)
+	p.answer(answered{ID: q.ID, Yes: err == nil})
 }
 
 // work answers a question for which a server has to be asked.

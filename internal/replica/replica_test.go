@@ -113,8 +113,8 @@ func (p *process) serve() {
 }
 
 func (p *process) session() *session.Session {
-	s, ok := p.sessions.Create(session.Start{Revision: "2025-11-25"})
-	require.True(p.t, ok)
+	s, err := p.sessions.Create(p.t.Context(), session.Start{Revision: "2025-11-25"})
+	require.NoError(p.t, err)
 	return s
 }
 
@@ -180,7 +180,7 @@ func TestMirrorRoutesAsTheHubWould(t *testing.T) {
 	p.hub.Publish(snapshot("read", "write"))
 	assert.Equal(t, "server", call(m, later, "write").Outcome(), "at once when it is published")
 
-	p.sessions.Delete(later)
+	require.NoError(t, p.sessions.Delete(t.Context(), later))
 	p.hub.Sync()
 	assert.Equal(t, http.StatusNotFound, call(m, later, "read").Reply.Status)
 }
@@ -196,7 +196,7 @@ func TestLookup(t *testing.T) {
 	assert.True(t, <-answers)
 	assert.True(t, m.State().Sure(s.Token()))
 	m.Bury(s.Token())
-	p.sessions.Delete(s)
+	require.NoError(t, p.sessions.Delete(t.Context(), s))
 	assert.False(t, m.State().Sure(s.Token()))
 	m.Lookup(s.Token(), func(ok bool) { answers <- ok })
 	assert.True(t, <-answers, "that there is none is an answer")
@@ -331,7 +331,7 @@ func TestManyAtOnce(t *testing.T) {
 				}
 				end()
 				m.Decided("server", 0)
-				p.sessions.Delete(s)
+				require.NoError(t, p.sessions.Delete(t.Context(), s))
 			}
 		})
 	}

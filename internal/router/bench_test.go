@@ -46,7 +46,7 @@ func BenchmarkRouteAtAVirtualServer(b *testing.B) {
 		in.VirtualServers = append(in.VirtualServers, config.VirtualServer{Name: fmt.Sprint("v", i), Tools: []string{"tool_0*", "*7"}})
 	}
 	snap := catalog.Build(in)
-	s, _ := w.sessions.Create(session.Start{VirtualServer: "v7", Revision: wire.LatestSession})
+	s, _ := w.sessions.Create(b.Context(), session.Start{VirtualServer: "v7", Revision: wire.LatestSession})
 	_, _, body := benchmarkWorld(b, false, 10)
 	r := New(Options{BrokerKey: testBrokerKey}, w.sessions, func() *catalog.Snapshot { return snap })
 	req, d := new(Request), new(Decision)

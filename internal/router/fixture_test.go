@@ -50,18 +50,18 @@ func newWorld(tb testing.TB) *world {
 		server := w.snap.Server(name)
 		require.True(tb, w.open.SetBackend(name, session.Backend{ID: name + "-1", Revision: wire.Revision20250618, Fingerprint: server.Fingerprint}))
 	}
-	virtual, ok := w.sessions.Create(session.Start{VirtualServer: "forecasts", Revision: wire.LatestSession})
-	require.True(tb, ok)
+	virtual, err := w.sessions.Create(tb.Context(), session.Start{VirtualServer: "forecasts", Revision: wire.LatestSession})
+	require.NoError(tb, err)
 	w.forecasts = virtual
 	w.forecasts.SetBackend("weather", session.Backend{ID: "weather-2", Revision: wire.Revision20250618, Fingerprint: w.snap.Server("weather").Fingerprint})
 	w.forecasts.BeginCall([]byte("9"), "weather")
-	nightly, ok := w.sessions.Create(session.Start{VirtualServer: "team/nightly", Revision: wire.LatestSession})
-	require.True(tb, ok)
+	nightly, err := w.sessions.Create(tb.Context(), session.Start{VirtualServer: "team/nightly", Revision: wire.LatestSession})
+	require.NoError(tb, err)
 	w.open.BeginCall([]byte("7"), "weather")
 	w.open.BeginCall([]byte(`"seven"`), "team/notes")
 	w.fresh.BeginCall([]byte("8"), "weather")
 	deleted := w.create(tb, w.sessions, session.Subject{})
-	w.sessions.Delete(deleted)
+	require.NoError(tb, w.sessions.Delete(tb.Context(), deleted))
 	past := session.NewRegistry(session.Options{Key: key, MaxAge: time.Nanosecond})
 	elsewhere := session.NewRegistry(session.Options{Key: session.GenerateKey()})
 	w.tokens = map[string]string{
@@ -75,8 +75,8 @@ func newWorld(tb testing.TB) *world {
 
 func (w *world) create(tb testing.TB, r *session.Registry, subject session.Subject) *session.Session {
 	tb.Helper()
-	s, ok := r.Create(session.Start{Subject: subject, Revision: wire.LatestSession})
-	require.True(tb, ok)
+	s, err := r.Create(tb.Context(), session.Start{Subject: subject, Revision: wire.LatestSession})
+	require.NoError(tb, err)
 	return s
 }
 

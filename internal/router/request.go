@@ -11,6 +11,8 @@ import (
 // and may reuse it after Reset.
 type Request struct {
 	Method, Path string
+	// Unsure says that nobody can tell now whether there is a session that the router does not know.
+	Unsure bool
 
 	contentType, accept, origin  string
 	authorization, sessionID     string

@@ -213,6 +213,12 @@ func (r *Router) session(req *Request, id []byte, view *catalog.View) (*session.
 		return nil, invalid(id, http.StatusBadRequest, "Mcp-Session-Id is missing; send an initialize request first and then the id that it answers with")
 	}
 	s, err := r.sessions.Lookup(req.sessionID)
+	if err != nil && req.Unsure {
+		return nil, &jsonrpc.Error{
+			Code: jsonrpc.CodeInternalError, Status: http.StatusServiceUnavailable, ID: id,
+			Message: "sessions cannot be looked up now; try again later. Requests of the revision " + wire.Revision20260728 + " need none",
+		}
+	}
 	if err != nil || s.VirtualServer() != view.Name() || !s.BelongsTo(req.authorization) {
 		// Whether a session exists is nobody's business but its caller's.
 		return nil, invalid(id, http.StatusNotFound, "unknown or expired session; send an initialize request to start a new one")

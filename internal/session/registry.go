@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/guicassolato/mcp-gateway/internal/store"
 )
 
 // Options are the settings of a Registry.
@@ -21,6 +23,12 @@ type Options struct {
 	Max int
 	// OnEnd is told of every session that was deleted or expired, once, with its backend sessions still listed.
 	OnEnd func(*Session)
+	// Store keeps sessions for several replicas, which have the same Key; nil for this process alone. It must not be closed before Run has returned.
+	Store store.Store
+	// OnLeave is told of every session that is no longer known here while it lives on in other replicas, or was ended by one of them; OnRenewed of one that
+	// another replica has changed; OnMessage of what another replica says by Tell of a session that is known here. OnMessage must not wait.
+	OnLeave, OnRenewed func(*Session)
+	OnMessage          func(kind string, s *Session, body []byte)
 	// OnChange is told the token of every session that began, ended, or of which a Record would say something else. It is called on the hot path.
 	OnChange func(token string)
 }
@@ -41,6 +49,7 @@ type Registry struct {
 	sessions sync.Map // token → *Session
 	count    atomic.Int64
 	now      func() time.Time
+	sharing  *sharing // nil without a store
 }
 
 // NewRegistry makes an empty registry.
@@ -54,7 +63,7 @@ func NewRegistry(o Options) *Registry {
 	if o.Max <= 0 {
 		o.Max = DefaultMax
 	}
-	return &Registry{opts: o, tokenKey: o.Key.Derive("session-token"), sealKey: o.Key.Derive("seal"), now: time.Now}
+	return &Registry{opts: o, tokenKey: o.Key.Derive("session-token"), sealKey: o.Key.Derive("seal"), now: time.Now, sharing: newSharing(o)}
 }
 
 // Start is what a session is from its beginning to its end.
@@ -69,22 +78,44 @@ type Start struct {
 	InitParams json.RawMessage
 }
 
-// Create starts a session. It reports false when there are too many.
-func (r *Registry) Create(start Start) (*Session, bool) {
+// Create starts a session. The error is ErrTooMany or ErrStore.
+func (r *Registry) Create(ctx context.Context, start Start) (*Session, error) {
 	if r.count.Add(1) > int64(r.opts.Max) {
 		r.count.Add(-1)
-		return nil, false
+		return nil, ErrTooMany
 	}
 	now := r.now()
 	c := claims{subject: start.Subject, expires: now.Add(r.opts.MaxAge)}
 	_, _ = rand.Read(c.id[:]) // never fails since Go 1.24
 	start.InitParams = append(json.RawMessage(nil), start.InitParams...)
-	s := &Session{id: c.id, token: r.sign(c), start: start, expires: c.expires, sealKey: r.sealKey, done: make(chan struct{}), changed: r.opts.OnChange}
-	s.backends.Store(&map[string]Backend{})
-	s.lastUsed.Store(now.Unix())
-	r.sessions.Store(s.token, s)
+	s := r.make(r.sign(c), c, start)
+	if r.sharing != nil {
+		if err := r.sharing.store.Create(ctx, recordKey(s.ID()), r.sharing.record(s), r.recordLife()); err != nil {
+			r.count.Add(-1)
+			return nil, unreachable(err)
+		}
+	}
+	r.keep(s)
 	s.change()
-	return s, true
+	return s, nil
+}
+
+func (r *Registry) make(token string, c claims, start Start) *Session {
+	s := &Session{id: c.id, token: token, start: start, expires: c.expires, sealKey: r.sealKey, done: make(chan struct{}), changed: r.opts.OnChange}
+	if r.sharing != nil {
+		s.shared = &shared{registry: r}
+	}
+	s.backends.Store(&map[string]Backend{})
+	s.lastUsed.Store(r.now().Unix())
+	return s
+}
+
+// keep makes a session known here.
+func (r *Registry) keep(s *Session) {
+	r.sessions.Store(s.token, s)
+	if r.sharing != nil {
+		r.sharing.tokens.Store(s.ID(), s.token)
+	}
 }
 
 // Lookup finds the live session of a token. A token in the registry needs no signature check: only Create puts it there.
@@ -94,11 +125,17 @@ func (r *Registry) Lookup(token string) (*Session, error) {
 		if _, err := r.verify(token); err != nil {
 			return nil, err
 		}
+		if r.sharing != nil {
+			return nil, ErrElsewhere
+		}
 		return nil, ErrGone
 	}
 	s := v.(*Session)
 	now := r.now()
 	if r.expired(s, now) {
+		if r.sharing != nil && now.Before(s.expires) {
+			return nil, ErrElsewhere // another replica may use it
+		}
 		r.end(s)
 		return nil, ErrUnknown
 	}
@@ -106,8 +143,17 @@ func (r *Registry) Lookup(token string) (*Session, error) {
 	return s, nil
 }
 
-// Delete ends a session. From then on its token is unknown.
-func (r *Registry) Delete(s *Session) { r.end(s) }
+// Delete ends a session. From then on its token is unknown, to all replicas. The error is ErrStore; then nothing has ended.
+func (r *Registry) Delete(ctx context.Context, s *Session) error {
+	if r.sharing != nil {
+		if _, err := r.sharing.store.Delete(ctx, recordKey(s.ID())); err != nil {
+			return unreachable(err)
+		}
+		_ = s.tell(ctx, messageEnded, nil) // who does not hear of it asks when it is connected again
+	}
+	r.end(s)
+	return nil
+}
 
 // Count is the number of live sessions.
 func (r *Registry) Count() int { return int(r.count.Load()) }
@@ -117,8 +163,13 @@ func (r *Registry) All(f func(*Session) bool) {
 	r.sessions.Range(func(_, v any) bool { return f(v.(*Session)) })
 }
 
-// Run ends expired sessions until the context does.
+// Run ends expired sessions, and hears what other replicas say, until the context ends.
 func (r *Registry) Run(ctx context.Context) {
+	if r.sharing != nil {
+		var wait sync.WaitGroup
+		defer wait.Wait()
+		wait.Go(func() { r.sharing.store.Subscribe(ctx, func() { go r.connected(ctx) }, r.heard) })
+	}
 	t := time.NewTicker(sweepInterval)
 	defer t.Stop()
 	for {
@@ -134,6 +185,10 @@ func (r *Registry) Run(ctx context.Context) {
 // Sweep ends the sessions that have expired.
 func (r *Registry) Sweep() {
 	now := r.now()
+	if r.sharing != nil {
+		r.sweepShared(r.sharing.ctx, now)
+		return
+	}
 	r.All(func(s *Session) bool {
 		if r.expired(s, now) {
 			r.end(s)
@@ -150,9 +205,19 @@ func (r *Registry) expired(s *Session, now time.Time) bool {
 }
 
 func (r *Registry) end(s *Session) {
-	first := false
+	// OnEnd may take its time, for which no other caller has to wait, and may ask us again.
+	if r.forget(s) && r.opts.OnEnd != nil {
+		r.opts.OnEnd(s)
+	}
+}
+
+// forget makes a session unknown here, and tells whether it was known.
+func (r *Registry) forget(s *Session) (first bool) {
 	s.closed.Do(func() {
 		r.sessions.Delete(s.token)
+		if r.sharing != nil {
+			r.sharing.tokens.Delete(s.ID())
+		}
 		r.count.Add(-1)
 		s.mu.Lock()
 		close(s.done)
@@ -160,10 +225,7 @@ func (r *Registry) end(s *Session) {
 		first = true
 		s.change()
 	})
-	// Outside of the Once: OnEnd may take its time, for which no other caller has to wait, and may ask us again.
-	if first && r.opts.OnEnd != nil {
-		r.opts.OnEnd(s)
-	}
+	return first
 }
 
 // Format keeps keys and tokens out of logs, whatever the verb.

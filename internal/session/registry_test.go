@@ -93,11 +93,11 @@ func TestMax(t *testing.T) {
 	r := newRegistry(t, Options{Max: 2})
 	a := create(t, r)
 	create(t, r)
-	_, ok := r.Create(Start{})
-	assert.False(t, ok)
+	_, err := r.Create(t.Context(), Start{})
+	require.ErrorIs(t, err, ErrTooMany)
 	assert.Equal(t, 2, r.Count())
-	r.Delete(a)
-	r.Delete(a)
+	require.NoError(t, r.Delete(t.Context(), a))
+	require.NoError(t, r.Delete(t.Context(), a))
 	assert.Equal(t, 1, r.Count())
 	create(t, r)
 }
@@ -110,7 +110,7 @@ func TestOnEndOnce(t *testing.T) {
 		s := create(t, r)
 		var wg sync.WaitGroup
 		for range 3 {
-			wg.Go(func() { r.Delete(s) })
+			wg.Go(func() { _ = r.Delete(t.Context(), s) })
 			wg.Go(r.Sweep)
 			wg.Go(func() {
 				if _, err := r.Lookup(s.Token()); !errors.Is(err, ErrUnknown) {
@@ -133,15 +133,15 @@ func TestOnEndMayAskTheRegistry(t *testing.T) {
 			if _, err := r.Lookup(s.Token()); !errors.Is(err, ErrUnknown) {
 				t.Error(err)
 			}
-			r.Delete(s)
+			_ = r.Delete(t.Context(), s)
 			assert.Len(t, s.Backends(), 1, "its backend sessions are still listed")
 			<-proceed
 		}})
 		s := create(t, r)
 		s.SetBackend("a", Backend{ID: "1"})
-		go r.Delete(s)
+		go func() { _ = r.Delete(t.Context(), s) }()
 		synctest.Wait()
-		r.Delete(s) // returns, though OnEnd has not
+		require.NoError(t, r.Delete(t.Context(), s)) // returns, though OnEnd has not
 		_, err := r.Lookup(s.Token())
 		require.ErrorIs(t, err, ErrUnknown)
 		close(proceed)
@@ -151,7 +151,7 @@ func TestOnEndMayAskTheRegistry(t *testing.T) {
 func TestDeletedIsGone(t *testing.T) {
 	r := newRegistry(t, Options{})
 	s := create(t, r)
-	r.Delete(s)
+	require.NoError(t, r.Delete(t.Context(), s))
 	_, err := r.Lookup(s.Token())
 	require.ErrorIs(t, err, ErrGone)
 	require.ErrorIs(t, err, ErrUnknown)

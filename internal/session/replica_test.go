@@ -24,6 +24,15 @@ func put(t testing.TB, from *Registry, to *Replica, token string) {
 	to.Put(got)
 }
 
+// otherAt is a text with another character at one place.
+func otherAt(text string, at int) string {
+	other := byte('A')
+	if text[at] == other {
+		other = 'B'
+	}
+	return text[:at] + string(other) + text[at+1:]
+}
+
 func TestReplicaKnowsWhatItIsSureOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegistry(t, Options{MaxAge: time.Hour, MaxIdle: time.Minute})
@@ -31,7 +40,7 @@ func TestReplicaKnowsWhatItIsSureOf(t *testing.T) {
 		copied := NewReplica(r.Keys(), time.Minute)
 		_, err := copied.Lookup(s.Token())
 		require.ErrorIs(t, err, ErrUnsure, "it is well signed")
-		_, err = copied.Lookup(s.Token()[:20] + "A" + s.Token()[21:])
+		_, err = copied.Lookup(otherAt(s.Token(), 20))
 		require.ErrorIs(t, err, ErrUnknown, "a forged one is sure to be none")
 
 		put(t, r, copied, s.Token())
@@ -88,7 +97,7 @@ func TestReplicaOfBackendsAndCalls(t *testing.T) {
 	be, ok = got.Backend("srv", "f")
 	assert.True(t, ok && be.ID == "b2")
 
-	r.Delete(s)
+	require.NoError(t, r.Delete(t.Context(), s))
 	assert.Len(t, changed, 6, "created, opened, called, ended, opened, deleted")
 	_, ok = r.Record(s.Token())
 	assert.False(t, ok)

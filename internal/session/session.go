@@ -4,6 +4,7 @@
 package session
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -46,7 +47,8 @@ type Session struct {
 	calls    map[string]*callOwner
 	level    json.RawMessage
 
-	replicated // nothing but in a Replica
+	replicated         // nothing but in a Replica
+	shared     *shared // nil where no other replica knows the session
 }
 
 func (s *Session) change() {
@@ -118,15 +120,22 @@ func (s *Session) SetBackend(server string, b Backend) bool {
 
 // DropBackend forgets a backend session that its server forgot, unless another has taken its place.
 func (s *Session) DropBackend(server, id string) {
-	defer s.change()
+	if s.drop(server, id) {
+		s.dropShared(server)
+	}
+	s.change()
+}
+
+func (s *Session) drop(server, id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if b, ok := (*s.backends.Load())[server]; !ok || b.ID != id {
-		return
+		return false
 	}
 	next := maps.Clone(*s.backends.Load())
 	delete(next, server)
 	s.backends.Store(&next)
+	return true
 }
 
 // BeginCall records which server was sent the request with this raw id, so that its cancellation finds it. It returns
@@ -164,11 +173,15 @@ func (s *Session) CallOwner(id []byte) (server string, ok bool) {
 	return server, ok
 }
 
-// SetLogLevel remembers the params of the client's logging/setLevel for backend sessions opened later.
-func (s *Session) SetLogLevel(params json.RawMessage) {
+// SetLogLevel remembers the params of the client's logging/setLevel for backend sessions opened later. The error is ErrStore or ErrUnknown.
+func (s *Session) SetLogLevel(ctx context.Context, params json.RawMessage) error {
+	if err := s.shareLevel(ctx, params); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.level = append(json.RawMessage(nil), params...)
+	return nil
 }
 
 // LogLevel is what SetLogLevel was last given, nil if nothing.

@@ -19,8 +19,8 @@ func newRegistry(tb testing.TB, o Options) *Registry {
 
 func create(tb testing.TB, r *Registry) *Session {
 	tb.Helper()
-	s, ok := r.Create(Start{Revision: "2025-06-18"})
-	require.True(tb, ok)
+	s, err := r.Create(tb.Context(), Start{Revision: "2025-06-18"})
+	require.NoError(tb, err)
 	return s
 }
 
@@ -28,8 +28,8 @@ func TestCreate(t *testing.T) {
 	r := newRegistry(t, Options{})
 	init := json.RawMessage(`{"n":9007199254740993}`)
 	subject := Subject{1, 2, 3}
-	s, ok := r.Create(Start{Subject: subject, VirtualServer: "team/reports", Revision: "2025-06-18", InitParams: init})
-	require.True(t, ok)
+	s, err := r.Create(t.Context(), Start{Subject: subject, VirtualServer: "team/reports", Revision: "2025-06-18", InitParams: init})
+	require.NoError(t, err)
 	copy(init, `{"overwritten"`)
 	assert.Equal(t, subject, s.Subject())
 	assert.Equal(t, "2025-06-18", s.Revision())
@@ -69,7 +69,7 @@ func TestBackends(t *testing.T) {
 	assert.Len(t, s.Backends(), 1)
 	assert.Equal(t, first, earlier["a"], "a map that was handed out is not modified")
 
-	r.Delete(s)
+	require.NoError(t, r.Delete(t.Context(), s))
 	assert.False(t, s.SetBackend("a", first), "the caller has to close what it opened")
 	assert.NotContains(t, s.Backends(), "a")
 	select {
@@ -91,7 +91,7 @@ func TestNoBackendIsLost(t *testing.T) {
 		for i := range accepted {
 			wg.Go(func() { accepted[i] = s.SetBackend(string(rune('a'+i)), Backend{ID: "x"}) })
 		}
-		wg.Go(func() { r.Delete(s) })
+		wg.Go(func() { _ = r.Delete(t.Context(), s) })
 		wg.Wait()
 		for i, ok := range accepted {
 			_, seen := listed[string(rune('a'+i))]
@@ -140,7 +140,7 @@ func TestLogLevel(t *testing.T) {
 	s := create(t, newRegistry(t, Options{}))
 	assert.Nil(t, s.LogLevel())
 	params := json.RawMessage(`{"level":"debug"}`)
-	s.SetLogLevel(params)
+	require.NoError(t, s.SetLogLevel(t.Context(), params))
 	copy(params, "overwritten")
 	assert.JSONEq(t, `{"level":"debug"}`, string(s.LogLevel()))
 }

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -56,6 +58,19 @@ func (k Key) Derive(purpose string) []byte {
 	m := hmac.New(sha256.New, []byte(*k.secret))
 	m.Write([]byte("mcp-gateway/v1/" + purpose))
 	return m.Sum(nil)
+}
+
+// Cipher is for what replicas alone may read, for one purpose.
+func (k Key) Cipher(purpose string) cipher.AEAD {
+	block, err := aes.NewCipher(k.Derive(purpose))
+	if err != nil {
+		panic(err) //nolint:forbidigo // it cannot be: a derived key has 32 bytes
+	}
+	seal, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err) //nolint:forbidigo // likewise: AES has blocks of the right size
+	}
+	return seal
 }
 
 // A token is base64url of: format (1 byte), expiry (Unix seconds, 8 bytes), id (16 bytes), caller (16 bytes), MAC (16 bytes).

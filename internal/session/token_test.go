@@ -33,8 +33,8 @@ func TestNewKey(t *testing.T) {
 func TestReplicasShareTokens(t *testing.T) {
 	key := GenerateKey()
 	a, b := newRegistry(t, Options{Key: key}), newRegistry(t, Options{Key: key})
-	s, ok := a.Create(Start{Subject: Subject{7}})
-	require.True(t, ok)
+	s, err := a.Create(t.Context(), Start{Subject: Subject{7}})
+	require.NoError(t, err)
 	c, err := b.verify(s.Token())
 	require.NoError(t, err)
 	assert.Equal(t, Subject{7}, c.subject)

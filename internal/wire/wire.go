@@ -55,6 +55,8 @@ const (
 	HeaderDirect = "x-mcp-direct"
 	// HeaderToken is the access token alone, where the router leaves it for a policy that is not to look into the requests of others. It never reaches a server.
 	HeaderToken = "x-mcp-token" //nolint:gosec // a name
+	// HeaderHandedOver is "true" of a request that another replica's broker got and hands over to the one that it is for. It never reaches a server.
+	HeaderHandedOver = "x-mcp-handed-over"
 	// HeaderRouterKey proves to the broker that a request was labelled by a router of this gateway.
 	HeaderRouterKey = "x-mcp-router-key"
 	// HeaderAuthorized is a signed list of what a caller may have, from a policy engine that decides by itself. It is for the broker.

@@ -1,0 +1,77 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/spf13/pflag"
+
+	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/store"
+)
+
+// This file is about several processes that are one gateway.
+
+// envStoreURL is the place for a URL with a password, which flags would show to everybody on the machine.
+const envStoreURL = "MCP_GATEWAY_STORE_URL"
+
+const (
+	flagStore   = "store-url"
+	flagStoreCA = "store-ca-file"
+	flagReplica = "replica-url"
+)
+
+// replicaSettings are those of a gateway that is one of several.
+type replicaSettings struct{ storeURL, storeCA, url string }
+
+func (s *replicaSettings) flags(f *pflag.FlagSet) {
+	f.StringVar(&s.storeURL, flagStore, "", "`URL` of a Redis or Valkey in which replicas share the sessions of clients: redis://, rediss:// for TLS, redis+sentinel:// or redis+cluster://. With a password, use the environment variable "+envStoreURL+". Empty: sessions are in this process alone")
+	f.StringVar(&s.storeCA, flagStoreCA, "", "`file` with the root certificates, as PEM, of that server (default: the machine's)")
+	f.StringVar(&s.url, flagReplica, "", "`URL` under which the brokers of other replicas reach the broker of this one, like http://10.0.0.7:8080: what waits for input here is handed over to it. Let only them and Envoy reach it")
+}
+
+func (s *replicaSettings) check() error {
+	if s.url == "" {
+		return nil
+	}
+	if u, err := url.Parse(s.url); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" {
+		return fmt.Errorf("--%s %q: want http://host:port", flagReplica, s.url)
+	}
+	return nil
+}
+
+// openStore is what replicas share; nil for one alone.
+func (g *gateway) openStore(lookup func(string) (string, bool), generated bool) (store.Store, error) {
+	s := &g.settings.replicas
+	at, source := s.storeURL, "--"+flagStore
+	if v, _ := lookup(envStoreURL); v != "" {
+		if at != "" {
+			return nil, usagef("both --%s and %s are given: keep one of them", flagStore, envStoreURL)
+		}
+		at, source = v, envStoreURL
+	}
+	if generated && (at != "" || s.url != "") {
+		return nil, usagef("replicas share the session key: give it to each of them, with --%s or %s", flagKey, envSessionKey)
+	}
+	if at == "" {
+		if s.storeCA != "" {
+			return nil, usagef("--%s needs --%s", flagStoreCA, flagStore)
+		}
+		return nil, nil
+	}
+	opened, err := store.Open(store.Options{URL: at, CAFile: s.storeCA, Logger: g.logger})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", source, err)
+	}
+	return opened, nil
+}
+
+// knowSession makes a session known here that another replica began. An error means that nobody can tell whether there is one.
+func (g *gateway) knowSession(ctx context.Context, token string) error {
+	if _, err := g.sessions.Find(ctx, token); err != nil && !errors.Is(err, session.ErrUnknown) {
+		return err
+	}
+	return nil
+}
