@@ -2,10 +2,8 @@ package store
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"math/rand/v2"
-	"net"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -46,34 +44,32 @@ func (s *server) Subscribe(ctx context.Context, connected func(), got func(messa
 // listen subscribes once and returns when that is lost. The library's own way of coming back would not tell of it, and drops messages where they
 // are not taken in time.
 func (s *server) listen(ctx context.Context, connected func(), got func(message []byte)) error {
+	ctx, cancel := context.WithCancel(ctx)
 	sub := s.client.Subscribe(ctx)
-	defer func() { _ = sub.Close() }()
-	defer context.AfterFunc(ctx, func() { _ = sub.Close() })() // a read does not end with its context
+	var pinging sync.WaitGroup
+	defer func() {
+		cancel()
+		_ = sub.Close()
+		pinging.Wait()
+	}()
+	context.AfterFunc(ctx, func() { _ = sub.Close() }) // a read does not end with its context
 	if err := sub.Subscribe(ctx, s.channel()); err != nil {
 		return tame(err)
 	}
-	asked := true // an answer is due, first to the subscription
-	for {
-		wait := 2 * s.o.Timeout
-		if asked {
-			wait = s.o.Timeout
-		}
-		received, err := sub.ReceiveTimeout(ctx, wait)
-		var silence net.Error
-		switch {
-		case err == nil:
-			asked = false
-		case !errors.As(err, &silence) || !silence.Timeout():
-			return tame(err)
-		case asked:
-			return fmt.Errorf("no answer within %v: %w", s.o.Timeout, err)
-		default:
-			// Nothing was said, or the connection is dead and nobody has told us.
-			if err := sub.Ping(ctx); err != nil {
-				return tame(err)
+	// A connection can be dead without anybody having told us, so it is made to answer now and then.
+	pinging.Go(func() {
+		for ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(2 * s.o.Timeout):
+				_ = sub.Ping(ctx) // that it failed is seen by who reads
 			}
-			asked = true
-			continue
+		}
+	})
+	for {
+		received, err := sub.ReceiveTimeout(ctx, 3*s.o.Timeout)
+		if err != nil {
+			return tame(err)
 		}
 		switch m := received.(type) {
 		case *redis.Subscription:

@@ -124,3 +124,38 @@ func swap(t *testing.T, s store.Store, key, field, old, next string) string {
 	require.NoError(t, err)
 	return now
 }
+
+// testLives is what holds of the end of records; pass lets time pass.
+func testLives(t *testing.T, s store.Store, pass func(t *testing.T, d time.Duration)) {
+	const short = 300 * time.Millisecond
+	ctx := t.Context()
+	for _, key := range []string{"ends", "extended", "replaced with longer"} {
+		require.NoError(t, s.Create(ctx, key, map[string]string{"f": "x"}, short))
+	}
+	require.NoError(t, s.Create(ctx, "cut short", nil, life))
+	require.NoError(t, s.Create(ctx, "replaced with longer", map[string]string{"f": "y"}, life))
+	require.NoError(t, s.Create(ctx, "least", nil, 1))
+	there, err := s.Extend(ctx, life, "extended", "missing")
+	require.NoError(t, err)
+	require.Equal(t, []bool{true, false}, there)
+	there, err = s.Extend(ctx, short, "cut short")
+	require.NoError(t, err)
+	require.Equal(t, []bool{true}, there)
+	there, err = s.Extend(ctx, life)
+	require.NoError(t, err)
+	require.Empty(t, there)
+	pass(t, short+50*time.Millisecond)
+	for _, key := range []string{"ends", "cut short", "least"} {
+		require.Nil(t, load(t, s, key), key)
+		_, err := s.Swap(ctx, key, "f", "x", "y")
+		require.ErrorIs(t, err, store.ErrNoRecord)
+		was, err := s.Delete(ctx, key)
+		require.NoError(t, err)
+		require.False(t, was)
+	}
+	there, err = s.Extend(ctx, life, "ends", "extended", "replaced with longer")
+	require.NoError(t, err)
+	require.Equal(t, []bool{false, true, true}, there)
+	require.Equal(t, map[string]string{"f": "x"}, load(t, s, "extended"))
+	require.Equal(t, map[string]string{"f": "y"}, load(t, s, "replaced with longer"))
+}
