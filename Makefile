@@ -157,7 +157,7 @@ test-cluster: ## Run the tests in a real cluster that is made for them, without 
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go
-	go test $(TEST_FLAGS) $$(go list ./... | grep -v /e2e)
+	go test -short $(TEST_FLAGS) $$(go list ./... | grep -v /e2e)
 
 .PHONY: generate
 generate: ## Generate what is made from the Go code: deep copies and CustomResourceDefinitions

@@ -3,14 +3,12 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 main() {
-  local browser redis ratelimit
-  # First what a system's own packages must bring, so that nothing is downloaded in vain.
-  redis=$("$HACK_DIR/redis.sh")
+  local browser ratelimit
   browser=$("$HACK_DIR/browser-env.sh")
   "$HACK_DIR/keycloak.sh" get >/dev/null
   ratelimit=$("$HACK_DIR/ratelimit.sh")
   printf '%s\n' "$browser"
-  printf 'export %s=%q\n' KEYCLOAK_SCRIPT "$HACK_DIR/keycloak.sh" REDIS_BIN "$redis" RATELIMIT_BIN "$ratelimit"
+  printf 'export %s=%q\n' KEYCLOAK_SCRIPT "$HACK_DIR/keycloak.sh" RATELIMIT_BIN "$ratelimit"
 }
 
 main

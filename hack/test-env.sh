@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
-# Fetches all that the end-to-end tests need and prints it as "export NAME=PATH" lines, for: eval "$(hack/test-env.sh)"
+# Fetches all that the unit and end-to-end tests need and prints it as "export NAME=PATH" lines, for: eval "$(hack/test-env.sh)"
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # export_path NAME PATH
 export_path() { printf 'export %s=%q\n' "$1" "$2"; }
 
 main() {
-  local envoy node conformance everything servers
+  local redis envoy node conformance everything servers
+  # First what a system's own packages must bring, so that nothing is downloaded in vain.
+  redis=$("$HACK_DIR/redis.sh")
   envoy=$("$HACK_DIR/envoy.sh")
   node=$("$HACK_DIR/node.sh")
   conformance=$("$HACK_DIR/conformance.sh")
   everything=$("$HACK_DIR/server-everything.sh")
   servers=$("$HACK_DIR/go-servers.sh")
+  export_path REDIS_BIN "$redis"
   export_path ENVOY_BIN "$envoy"
   export_path NODE_BIN "$node"
   export_path CONFORMANCE_BIN "$conformance"

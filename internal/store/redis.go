@@ -68,7 +68,7 @@ func Open(o Options) (Store, error) {
 	all := &redis.UniversalOptions{
 		Addrs: t.addresses, MasterName: t.master, IsClusterMode: t.kind == cluster, DB: t.db, Username: t.user, Password: t.password, TLSConfig: tlsConfig,
 		// An operation ends with its context, and so do all of its parts. It is not repeated here: only who asked knows whether it may be.
-		DialTimeout: o.Timeout, ReadTimeout: o.Timeout, WriteTimeout: o.Timeout, PoolTimeout: o.Timeout, ContextTimeoutEnabled: true,
+		DialTimeout: o.Timeout, ReadTimeout: o.Timeout, WriteTimeout: o.Timeout, ContextTimeoutEnabled: true,
 		MaxRetries: -1, DialerRetries: 1, PoolSize: poolSize, PipelinePoolSize: -1,
 		// No more is asked of a server than needed: some, and proxies before them, know nothing else.
 		Protocol: 2, DisableIdentity: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},

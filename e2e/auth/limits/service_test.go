@@ -13,7 +13,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/e2e/testbed"
 )
 
-// The variables by which the tests find programs; hack/auth-env.sh prints them.
+// The variables by which the tests find programs; hack/test-env.sh and hack/auth-env.sh print them.
 const (
 	redisBin     = "REDIS_BIN"
 	ratelimitBin = "RATELIMIT_BIN"
