@@ -183,16 +183,16 @@ func (s *server) Close() error { return s.client.Close() }
 func (s *server) channel() string { return s.o.Prefix + "messages" }
 
 // do runs an operation within the timeout. A connection that the server has closed, as it does when it is started again, is known at once, or, with
-// TLS, by the first operation on it: one that may be done twice goes on with the next connection.
+// TLS, by the first operation on it: one that may be done twice goes on with the next connection,
+// until none from before is left.
 func (s *server) do(ctx context.Context, what string, twice bool, f func(ctx context.Context) error) error {
 	limited, cancel := context.WithTimeout(ctx, s.o.Timeout)
 	defer cancel()
 	err := f(limited)
-	for range poolSize {
-		if !twice || !closed(err) {
-			break
+	if twice && closed(err) {
+		for left := s.client.PoolStats().IdleConns + 1; left > 0 && closed(err); left-- {
+			err = f(limited)
 		}
-		err = f(limited)
 	}
 	if err == nil {
 		return nil

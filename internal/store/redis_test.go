@@ -110,9 +110,9 @@ func redis(t *testing.T, address string, commands ...string) []string {
 		require.NoError(t, err)
 		var words []string
 		for line := range strings.Lines(string(buf[:n])) {
-			switch line = strings.TrimSpace(line); line[0] {
-			case '$', '*':
-			case '-':
+			switch line = strings.TrimSpace(line); {
+			case line == "", line[0] == '$', line[0] == '*':
+			case line[0] == '-':
 				t.Fatalf("%q: %s", c, line)
 			default:
 				words = append(words, strings.TrimLeft(line, "+:"))

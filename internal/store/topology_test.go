@@ -58,13 +58,15 @@ func TestRedisTLS(t *testing.T) {
 	otherCA, _ := certificate(t)
 	for want, o := range map[string]store.Options{
 		"certificate signed by unknown authority": {URL: "rediss://" + address},
-		"x509: ":                     {URL: "rediss://" + address, CAFile: otherCA},
-		"first record does not look": {URL: "rediss://" + plain, CAFile: cert},
+		"x509: ": {URL: "rediss://" + address, CAFile: otherCA},
 	} {
 		o.Timeout = generous
 		wantTame(t, connect(t, o), generous, o.URL, want)
 	}
 	wantTame(t, connect(t, store.Options{URL: "redis://" + address, Timeout: generous}), generous, "redis://"+address, "")
+	// One without TLS waits for the end of a line.
+	impatient := store.Options{URL: "rediss://" + plain, CAFile: cert, Timeout: 100 * time.Millisecond}
+	wantTame(t, connect(t, impatient), time.Second, "rediss://"+plain, "no answer within 100ms")
 
 	s := connect(t, o)
 	busy(t, s)
