@@ -52,6 +52,7 @@ return ARGV[3]`
 type server struct {
 	o            Options // without the URL
 	where        string  // for errors, without user and password
+	cluster      bool
 	client       redis.UniversalClient
 	create, swap *redis.Script
 }
@@ -74,7 +75,7 @@ func Open(o Options) (Store, error) {
 		Protocol: 2, DisableIdentity: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	o.URL = ""
-	s := &server{o: o, where: t.String(), create: redis.NewScript(createScript), swap: redis.NewScript(swapScript)}
+	s := &server{o: o, where: t.String(), cluster: t.kind == cluster, create: redis.NewScript(createScript), swap: redis.NewScript(swapScript)}
 	if t.kind == cluster {
 		c := all.Cluster()
 		c.DisableRoutingPolicies = true // they need COMMAND, and nothing here does

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -53,19 +54,11 @@ func (s *server) listen(ctx context.Context, connected func(), got func(message 
 		pinging.Wait()
 	}()
 	context.AfterFunc(ctx, func() { _ = sub.Close() }) // a read does not end with its context
+	who := s.who(ctx)
 	if err := sub.Subscribe(ctx, s.channel()); err != nil {
 		return tame(err)
 	}
-	// A connection can be dead without anybody having told us, so it is made to answer now and then.
-	pinging.Go(func() {
-		for ctx.Err() == nil {
-			select {
-			case <-ctx.Done():
-			case <-time.After(2 * s.o.Timeout):
-				_ = sub.Ping(ctx) // that it failed is seen by who reads
-			}
-		}
-	})
+	pinging.Go(func() { s.watch(ctx, sub, who) })
 	for {
 		received, err := sub.ReceiveTimeout(ctx, 3*s.o.Timeout)
 		if err != nil {
@@ -78,4 +71,35 @@ func (s *server) listen(ctx context.Context, connected func(), got func(message 
 			got([]byte(m.Payload))
 		}
 	}
+}
+
+// watch ends a subscription, for those who read of it, whose end nobody tells. A dead connection is made to answer, in vain. And a server whose place
+// another has taken may be alive: until it is made to follow, which takes sentinels ten seconds, no message comes by it.
+func (s *server) watch(ctx context.Context, sub *redis.PubSub, who string) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(2 * s.o.Timeout):
+		}
+		_ = sub.Ping(ctx) // that it failed is seen by who reads
+		if now := s.who(ctx); now != "" && who != "" && now != who {
+			s.o.Logger.InfoContext(ctx, "another server is in charge", "store", s.where)
+			_ = sub.Close()
+			return
+		}
+	}
+}
+
+// who tells operations' server from others; empty if it does not say so. In a cluster messages are everywhere.
+func (s *server) who(ctx context.Context) string {
+	if s.cluster {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	defer cancel()
+	info, _ := s.client.Info(ctx, "server").Result()
+	_, id, _ := strings.Cut(info, "run_id:")
+	id, _, _ = strings.Cut(id, "\r\n")
+	return id
 }

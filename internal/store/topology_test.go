@@ -80,8 +80,8 @@ func TestSentinel(t *testing.T) {
 	master, replica, sentinel := testbed.FreeAddress(t), testbed.FreeAddress(t), testbed.FreeAddress(t)
 	host, port, err := net.SplitHostPort(master)
 	require.NoError(t, err)
-	startRedis(t, master, "--requirepass", "private", "--masterauth", "private")
-	startRedis(t, replica, "--requirepass", "private", "--masterauth", "private", "--replicaof", host+" "+port, "--repl-diskless-sync-delay", "0")
+	startRedis(t, master, "--requirepass", "private", "--masterauth", "private", "--repl-diskless-sync-delay", "0")
+	startRedis(t, replica, "--requirepass", "private", "--masterauth", "private", "--replicaof", host+" "+port)
 	testbed.Await(t, "the replica to be in step", func() bool {
 		return strings.Contains(redis(t, replica, "AUTH private", "INFO replication")[1], "master_link_status:up")
 	})
@@ -98,7 +98,11 @@ func TestSentinel(t *testing.T) {
 	sub := subscribe(t, s)
 	redis(t, master, "AUTH private", "WAIT 1 5000")
 	redis(t, sentinel, "SENTINEL FAILOVER main")
-	sub.awaitConnected(t, 2)
+	testbed.AwaitWithin(t, 8*time.Second, "the subscription to move, sooner than sentinel makes the old server follow", func() bool {
+		sub.mu.Lock()
+		defer sub.mu.Unlock()
+		return sub.connected == 2
+	})
 	testbed.Await(t, "the other server to take over", func() bool {
 		now, err := s.Swap(t.Context(), "kept", "f", "x", "y")
 		return err == nil && now == "y"
