@@ -60,6 +60,7 @@ func rules() []rule {
 			reason: "Envoy's vocabulary stays in one place", from: []string{"internal/", "cmd/"}, except: []string{"internal/extproc", "internal/xds", "internal/app"},
 			never: []string{"github.com/envoyproxy/go-control-plane"}, direct: true,
 		},
+		{reason: "Redis' vocabulary stays in one place", from: []string{"internal/", "cmd/"}, except: []string{"internal/store"}, never: []string{"github.com/redis/"}, direct: true},
 		{reason: "an SDK's typed layers lose bytes", from: []string{"internal/", "cmd/"}, never: []string{"github.com/mark3labs/mcp-go", "github.com/modelcontextprotocol/go-sdk"}},
 		{reason: "Kubernetes adds convenience: nothing here needs it", from: []string{"internal/", "cmd/"}, except: []string{"internal/controller", "internal/kubesource", "internal/translator", "internal/k8stest"}, never: []string{"k8s.io/", "sigs.k8s.io/"}, direct: true},
 		{reason: "translation is pure: objects in, configuration and statuses out", from: []string{"internal/translator"}, never: append(in("broker", "router", "upstream", "xds", "session"), "k8s.io/client-go", "sigs.k8s.io/controller-runtime")},
