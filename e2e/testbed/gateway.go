@@ -44,7 +44,9 @@ type Options struct {
 	EnvoyFlags []string
 	// Policies is the path of a file with policy values; empty means none.
 	Policies string
-	Env      []string
+	// Store is the URL of what the gateway shares with others, in a mode with a process of its own; empty means that there are none.
+	Store string
+	Env   []string
 }
 
 // Gateway is a running gateway with its Envoy.
@@ -131,6 +133,9 @@ func (g *Gateway) beside(t testing.TB, o Options, flags []string, port string) {
 	t.Helper()
 	g.Broker, g.EnvoyAdmin = FreeAddress(t), FreeAddress(t)
 	addresses := []string{"--mcp-router-address", FreeAddress(t), "--mcp-broker-public-address", g.Broker}
+	if o.Store != "" {
+		flags = append(flags, "--store-url", o.Store, "--replica-url", "http://"+g.Broker)
+	}
 	told := append([]string{"--envoy-listen-address", "127.0.0.1:" + port}, o.EnvoyFlags...)
 	gateway := slices.Concat(flags, addresses, []string{"--public-url", g.Base})
 	var envoy []string

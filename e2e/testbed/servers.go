@@ -147,6 +147,20 @@ func Example(t testing.TB, kind string) *Server {
 	})
 }
 
+// Redis starts a Redis server without anything in it, for the time of the test.
+func Redis(t testing.TB, address string, args ...string) *Process {
+	t.Helper()
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := Start(t, "redis", Command{Path: Program(t, "REDIS_BIN"), Args: append([]string{
+		"--bind", host, "--port", port, "--dir", t.TempDir(), "--save", "", "--appendonly", "no",
+	}, args...)})
+	AwaitListening(t, p, address)
+	return p
+}
+
 // Serve serves a handler at an address until the test ends or the result is closed.
 func Serve(t testing.TB, address string, handler http.Handler) io.Closer {
 	t.Helper()

@@ -23,13 +23,7 @@ func startRedis(t *testing.T, address string, args ...string) *testbed.Process {
 	if testing.Short() {
 		t.Skip("needs a real Redis: run without -short")
 	}
-	host, port, err := net.SplitHostPort(address)
-	require.NoError(t, err)
-	p := testbed.Start(t, "redis", testbed.Command{Path: testbed.Program(t, "REDIS_BIN"), Args: append([]string{
-		"--bind", host, "--port", port, "--dir", t.TempDir(), "--save", "", "--appendonly", "no",
-	}, args...)})
-	testbed.AwaitListening(t, p, address)
-	return p
+	return testbed.Redis(t, address, args...)
 }
 
 // connect opens a store as one replica has it.
