@@ -118,9 +118,9 @@ func forbidden(id []byte) *jsonrpc.Error {
 
 // page returns up to limit definitions of the items that the caller may have and that come after a public name, joined by commas, and the
 // name of the last one if more follow. What the caller may not have leaves no trace: pages are full, and a cursor names what the page shows.
-func page(view *catalog.View, access Access, kind catalog.Kind, after string, limit int) (definitions []byte, last string) {
+func page(view *catalog.View, access Access, era catalog.Era, kind catalog.Kind, after string, limit int) (definitions []byte, last string) {
 	if _, all := access.(everything); all {
-		return view.Page(kind, after, limit)
+		return view.Page(era, kind, after, limit)
 	}
 	shown, name := 0, ""
 	for it := range view.After(kind, after) {
@@ -133,7 +133,7 @@ func page(view *catalog.View, access Access, kind catalog.Kind, after string, li
 		if shown > 0 {
 			definitions = append(definitions, ',')
 		}
-		definitions = append(definitions, it.Definition...)
+		definitions = append(definitions, it.DefinitionFor(era)...)
 		shown, name = shown+1, it.PublicName
 	}
 	return definitions, ""

@@ -20,7 +20,7 @@ func (b *Broker) list(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message
 			b.fail(w, badParams(m, "params.cursor is none that this list gave"))
 			return
 		}
-		definitions, last := b.shown(view, access, kind, after)
+		definitions, last := b.shown(view, access, eraOf(r), kind, after)
 		next := ""
 		if last != "" {
 			next = b.cursor(of, last)
@@ -34,13 +34,13 @@ func (b *Broker) list(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message
 }
 
 // shown is one page of what the caller is shown of what it may have, and the name that it ends with if more follow. Who has begun to read a list gets all of it.
-func (b *Broker) shown(view *catalog.View, access Access, kind catalog.Kind, after string) (definitions []byte, last string) {
+func (b *Broker) shown(view *catalog.View, access Access, era catalog.Era, kind catalog.Kind, after string) (definitions []byte, last string) {
 	if kind == catalog.Tool && after == "" {
 		if servers, many := b.tooMany(view, access); many {
 			return metaTools(servers), ""
 		}
 	}
-	return page(view, access, kind, after, b.opts.PageSize)
+	return page(view, access, era, kind, after, b.opts.PageSize)
 }
 
 // writePage answers with one page. The cursor of the next one is empty if there is none; more are further members of the result.

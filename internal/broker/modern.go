@@ -25,6 +25,14 @@ func isModern(r *http.Request) bool {
 	return wire.IsModernRevision(r.Header.Get(wire.HeaderProtocolVersion))
 }
 
+// eraOf is the family of revisions that a request is of.
+func eraOf(r *http.Request) catalog.Era {
+	if isModern(r) {
+		return catalog.Modern
+	}
+	return catalog.Legacy
+}
+
 func (b *Broker) modern(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message, access Access) {
 	if m.Kind != jsonrpc.Request {
 		w.WriteHeader(http.StatusAccepted) // no notification of these revisions means anything over HTTP

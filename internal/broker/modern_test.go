@@ -310,3 +310,17 @@ func TestSubscriptionsOfVirtualServers(t *testing.T) {
 	assert.Contains(t, string(exes.next().Data), `"result":{"resultType":"complete"`)
 	exes.ended()
 }
+
+// TestToolsOfOtherErasInLists: clients with sessions, whatever they may have, get no schema that their revisions do not have.
+func TestToolsOfOtherErasInLists(t *testing.T) {
+	for name, options := range map[string]func(*broker.Options){"everything": nil, "by rules": callers{"": only("t")}.options} {
+		t.Run(name, func(t *testing.T) {
+			const modern = `{"name":"t","outputSchema":{"type":"array"}}`
+			srv := stateless("b", newScript())
+			srv.listing.Items[catalog.Tool] = []json.RawMessage{json.RawMessage(modern)}
+			f := setup{servers: []server{srv}, options: options}.start(t)
+			wantBytes(t, `{"jsonrpc":"2.0","id":`+hugeID+`,"result":{"tools":[{"name":"t"}]}}`, f.do(ask("tools/list", "{}").in(f.initialize())).body)
+			assert.Contains(t, f.do(fresh("tools/list", "")).body, `"tools":[`+modern+`]`)
+		})
+	}
+}

@@ -180,6 +180,9 @@ func (b *builder) item(s *Server, timeoutOf func(tool string) time.Duration, kin
 				return // a server that has sessions too can be called without the headers
 			}
 		}
+		if s.Modern() != "" {
+			it.legacy = legacyTool(it.Definition)
+		}
 		h := parseHints(def)
 		it.Hints, it.Replayable, it.Timeout = h.String(), h.readOnly || h.idempotent, timeoutOf(name)
 	case Template:

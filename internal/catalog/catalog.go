@@ -192,7 +192,8 @@ type Item struct {
 	// Params are the arguments of a tool that its calls repeat in headers.
 	Params []Param
 
-	place int // in the list of its kind
+	legacy json.RawMessage // the definition for clients with sessions, nil where that is no other
+	place  int             // in the list of its kind
 }
 
 // Problem is something a server offers that is not shown as it stands, and why.

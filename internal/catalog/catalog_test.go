@@ -41,7 +41,7 @@ func TestEmpty(t *testing.T) {
 	snap := Build(Input{})
 	for kind := range kinds {
 		assert.Nil(t, snap.Find(kind, "x"))
-		page, last := snap.All().Page(kind, "", 10)
+		page, last := snap.All().Page(Modern, kind, "", 10)
 		assert.Empty(t, page)
 		assert.Empty(t, last)
 	}
@@ -55,12 +55,12 @@ func TestEmpty(t *testing.T) {
 func TestImmutable(t *testing.T) {
 	in := one(Tool, append(named("c", "a", "b"), `{}`)...)
 	snap := Build(in)
-	page, _ := snap.All().Page(Tool, "", 1)
+	page, _ := snap.All().Page(Modern, Tool, "", 1)
 	_ = append(page, "overwritten"...)
 	_ = append(snap.Items(Tool), &Item{PublicName: "overwritten"})
 	_ = append(snap.Servers(), &Server{Name: "overwritten"})
 	_ = append(snap.Problems(), Problem{Server: "overwritten"})
-	whole, _ := snap.All().Page(Tool, "", 10)
+	whole, _ := snap.All().Page(Modern, Tool, "", 10)
 	assert.Equal(t, strings.Join(named("a", "b", "c"), ","), string(whole))
 	for _, full := range []bool{
 		cap(snap.Items(Tool)) == len(snap.Items(Tool)), cap(snap.Servers()) == len(snap.Servers()),
@@ -140,7 +140,7 @@ func TestPageWhileItemsComeAndGo(t *testing.T) {
 			require.Less(t, pages, 100, "the pages do not end")
 			now := slices.DeleteFunc(slices.Clone(all), func(n string) bool { return !stable[n] && r.IntN(2) == 0 })
 			limit := 1 + r.IntN(5)
-			page, last := Build(one(Tool, named(now...)...)).All().Page(Tool, after, limit)
+			page, last := Build(one(Tool, named(now...)...)).All().Page(Modern, Tool, after, limit)
 			names := names(t, page)
 			require.LessOrEqual(t, len(names), limit)
 			got = append(got, names...)
@@ -190,7 +190,7 @@ func TestPageBounds(t *testing.T) {
 		"negative limit is empty": {"", -1, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			page, last := snap.All().Page(Tool, tc.after, tc.limit)
+			page, last := snap.All().Page(Modern, Tool, tc.after, tc.limit)
 			assert.Equal(t, tc.want, strings.Join(names(t, page), " "))
 			assert.Equal(t, tc.last, last)
 		})

@@ -194,7 +194,7 @@ func checkConsistent(t *testing.T, snap *Snapshot) {
 				assert.Equal(t, it.Name, it.Server.OwnURI(it.PublicName))
 			}
 		}
-		page, last := snap.All().Page(kind, "", len(items)+1)
+		page, last := snap.All().Page(Modern, kind, "", len(items)+1)
 		assert.Equal(t, string(whole), string(page))
 		assert.Empty(t, last)
 	}

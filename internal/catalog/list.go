@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -11,9 +12,14 @@ type list struct {
 	items     []*Item
 	byName    map[string]*Item
 	templates []template
-	joined    []byte // definitions with commas between
-	starts    []int  // where each definition starts in joined, and one past the end
+	joined    [eras]joined
 	sum       [32]byte
+}
+
+// joined are definitions with commas between.
+type joined struct {
+	text   []byte
+	starts []int // where each definition starts in text, and one past the end
 }
 
 type template struct {
@@ -29,18 +35,27 @@ func (l *list) add(it *Item) {
 	l.items = append(l.items, it)
 }
 
+// join joins the definitions for clients of both eras, which most often are the same ones.
 func (l *list) join() {
+	l.joined[Modern] = join(l.items, Modern)
+	l.joined[Legacy] = l.joined[Modern]
+	if slices.ContainsFunc(l.items, func(it *Item) bool { return it.legacy != nil }) {
+		l.joined[Legacy] = join(l.items, Legacy)
+	}
+}
+
+func join(items []*Item, era Era) joined {
 	size := 0
-	for _, it := range l.items {
-		size += len(it.Definition) + 1
+	for _, it := range items {
+		size += len(it.DefinitionFor(era)) + 1
 	}
-	l.joined = make([]byte, 0, size)
-	l.starts = make([]int, 0, len(l.items)+1)
-	for _, it := range l.items {
-		l.starts = append(l.starts, len(l.joined))
-		l.joined = append(append(l.joined, it.Definition...), ',')
+	j := joined{text: make([]byte, 0, size), starts: make([]int, 0, len(items)+1)}
+	for _, it := range items {
+		j.starts = append(j.starts, len(j.text))
+		j.text = append(append(j.text, it.DefinitionFor(era)...), ',')
 	}
-	l.starts = append(l.starts, len(l.joined))
+	j.starts = append(j.starts, len(j.text))
+	return j
 }
 
 // after is the place of the first item that comes after a public name.
@@ -52,9 +67,9 @@ func (l *list) after(publicName string) int {
 }
 
 // definitions are those of a part of the list that is not empty. Who appends to them writes into nothing that others read.
-func (l *list) definitions(from, to int) []byte {
-	end := l.starts[to] - 1
-	return l.joined[l.starts[from]:end:end]
+func (j *joined) definitions(from, to int) []byte {
+	end := j.starts[to] - 1
+	return j.text[j.starts[from]:end:end]
 }
 
 // OwnURI is the server's own URI for one that a client used.

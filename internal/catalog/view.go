@@ -108,10 +108,10 @@ func (v *View) After(kind Kind, publicName string) iter.Seq[*Item] {
 	}
 }
 
-// Page returns up to limit definitions of a kind that come after a public name, joined by commas, and the public name of
+// Page returns up to limit definitions of a kind, as clients of an era get them, that come after a public name, joined by commas, and the public name of
 // the last one if more follow. Since the list is ordered by that name, a page stays right while the catalog changes:
 // what was there all the time is neither skipped nor seen twice.
-func (v *View) Page(kind Kind, after string, limit int) (definitions []byte, last string) {
+func (v *View) Page(era Era, kind Kind, after string, limit int) (definitions []byte, last string) {
 	l := &v.snap.lists[kind]
 	place := l.after(after)
 	for limit > 0 {
@@ -121,7 +121,7 @@ func (v *View) Page(kind Kind, after string, limit int) (definitions []byte, las
 		}
 		place = from + min(limit, to-from)
 		limit -= place - from
-		if part := l.definitions(from, place); definitions == nil {
+		if part := l.joined[era].definitions(from, place); definitions == nil {
 			definitions = part // most often all there is: no copy is made
 		} else {
 			definitions = append(append(definitions, ','), part...)

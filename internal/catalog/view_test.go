@@ -49,7 +49,7 @@ func TestViewIsAFilter(t *testing.T) {
 		limit := 1 + r.IntN(40)
 		var got []string
 		for after := ""; ; {
-			page, last := v.Page(Tool, after, limit)
+			page, last := v.Page(Modern, Tool, after, limit)
 			if len(page) > 0 {
 				got = append(got, strings.Split(string(page), ",")...)
 			}
@@ -212,12 +212,12 @@ func TestViewIsImmutable(t *testing.T) {
 	in.VirtualServers = []config.VirtualServer{{Name: "v", Tools: []string{"a", "c"}}, {Name: "w", Tools: []string{"a"}}}
 	snap := Build(in)
 	for _, v := range snap.VirtualServers() {
-		page, _ := v.Page(Tool, "", 1)
+		page, _ := v.Page(Modern, Tool, "", 1)
 		_ = append(page, "overwritten"...)
-		page, _ = v.Page(Tool, "", 10)
+		page, _ = v.Page(Modern, Tool, "", 10)
 		_ = append(page, "overwritten"...)
 	}
-	whole, _ := snap.All().Page(Tool, "", 10)
+	whole, _ := snap.All().Page(Modern, Tool, "", 10)
 	assert.Equal(t, strings.Join(named("a", "b", "c"), ","), string(whole))
 }
 
@@ -270,7 +270,7 @@ func BenchmarkViewPage(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if page, _ := v.Page(Tool, "s4", 1000); len(page) == 0 {
+				if page, _ := v.Page(Modern, Tool, "s4", 1000); len(page) == 0 {
 					b.Fatal("empty")
 				}
 			}
