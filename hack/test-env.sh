@@ -6,19 +6,21 @@
 export_path() { printf 'export %s=%q\n' "$1" "$2"; }
 
 main() {
-  local redis envoy node conformance everything servers
+  local redis envoy node conformance everything sdks servers
   # First what a system's own packages must bring, so that nothing is downloaded in vain.
   redis=$("$HACK_DIR/redis.sh")
   envoy=$("$HACK_DIR/envoy.sh")
   node=$("$HACK_DIR/node.sh")
   conformance=$("$HACK_DIR/conformance.sh")
   everything=$("$HACK_DIR/server-everything.sh")
+  sdks=$("$HACK_DIR/typescript-sdks.sh")
   servers=$("$HACK_DIR/go-servers.sh")
   export_path REDIS_BIN "$redis"
   export_path ENVOY_BIN "$envoy"
   export_path NODE_BIN "$node"
   export_path CONFORMANCE_BIN "$conformance"
   export_path SERVER_EVERYTHING_BIN "$everything"
+  export_path TYPESCRIPT_SDKS "$sdks"
   export_path GO_SDK_SERVER_BIN "$servers/go-sdk-everything-server"
   export_path MCP_GO_SERVER_BIN "$servers/mcp-go-conformance-server"
 }
