@@ -1,13 +1,12 @@
 package router
 
 import (
-	"os"
-	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/guicassolato/mcp-gateway/internal/guidetest"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/session"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
@@ -15,13 +14,9 @@ import (
 
 // TestMethodsAsDocumented holds the guide's table of methods and the router together.
 func TestMethodsAsDocumented(t *testing.T) {
-	guide, err := os.ReadFile("../../docs/guides/protocol-versions.md")
-	require.NoError(t, err)
-	rows := regexp.MustCompile("(?m)^\\| `([a-z]+/?[a-zA-Z/]*)` \\| ([a-z ]+) \\| ([a-z ]+) \\|$").FindAllStringSubmatch(string(guide), -1)
-	require.Greater(t, len(rows), 15)
-	for _, row := range rows {
-		assert.Equal(t, row[2], outcome(t, row[1], false), "%s with a session", row[1])
-		assert.Equal(t, row[3], outcome(t, row[1], true), "%s without one", row[1])
+	for _, row := range guidetest.Methods(t, "../../docs/guides/protocol-versions.md") {
+		assert.Equal(t, row.WithSession, outcome(t, row.Name, false), "%s with a session", row.Name)
+		assert.Equal(t, row.Stateless, outcome(t, row.Name, true), "%s without one", row.Name)
 	}
 }
 
