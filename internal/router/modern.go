@@ -263,9 +263,9 @@ func mismatch(id []byte, message string) *jsonrpc.Error {
 // noResource is the error for a resource that is nobody's.
 func (x *exchange) noResource(uri string) *jsonrpc.Error {
 	err := &jsonrpc.Error{Code: codeResourceNotFound, Status: http.StatusOK, ID: x.id, Message: "no server behind this gateway offers the resource " + quote(uri)}
+	err.Data = append(jsonrpc.AppendQuote([]byte(`{"uri":`), uri), '}')
 	if x.stateless {
 		err.Code = jsonrpc.CodeInvalidParams
-		err.Data = append(jsonrpc.AppendQuote([]byte(`{"uri":`), uri), '}')
 	}
 	return err
 }
