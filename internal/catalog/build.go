@@ -93,6 +93,9 @@ func (b *builder) take(s *Server, timeoutOf func(tool string) time.Duration) {
 	b.snap.servers = append(b.snap.servers, s)
 	b.snap.byName[s.Name] = s
 	if s.State.Listing == nil {
+		if s.State.Health == HealthConnecting {
+			b.snap.awaited = append(b.snap.awaited, s)
+		}
 		return
 	}
 	s.caps = parseCapabilities(s.State.Listing.Capabilities)
@@ -100,6 +103,7 @@ func (b *builder) take(s *Server, timeoutOf func(tool string) time.Duration) {
 		b.snap.problems = append(b.snap.problems, Problem{Server: s.Name, Message: p})
 	}
 	if !s.Programmed {
+		b.snap.awaited = append(b.snap.awaited, s)
 		return
 	}
 	b.features.add(s)

@@ -5,6 +5,7 @@ package catalog
 
 import (
 	"encoding/json"
+	"strings"
 	"sync"
 	"time"
 )
@@ -211,6 +212,7 @@ type Snapshot struct {
 	lists    [kinds]list
 	problems []Problem
 	reserved []string
+	awaited  []*Server // of which it is not known yet what they offer, or not to Envoy
 
 	all                         View
 	views                       []*View
@@ -238,6 +240,21 @@ func (s *Snapshot) Server(name string) *Server { return s.byName[name] }
 
 // Problems are the conflicts and defects found while building.
 func (s *Snapshot) Problems() []Problem { return s.problems }
+
+// Awaited is a server that may offer what nobody is known to offer, by a client's name for it: one that has not been asked yet since the gateway
+// started or it was configured, or that Envoy does not know yet. There may be none.
+func (s *Snapshot) Awaited(kind Kind, name string) *Server {
+	for _, server := range s.awaited {
+		if kind == Tool || kind == Prompt {
+			if strings.HasPrefix(name, server.Prefix) {
+				return server
+			}
+		} else if !server.URIPrefix || strings.HasPrefix(name, uriPrefix(server.Name)) {
+			return server
+		}
+	}
+	return nil
+}
 
 // Find finds an item by its public name or URI.
 func (s *Snapshot) Find(kind Kind, publicName string) *Item { return s.lists[kind].byName[publicName] }

@@ -36,6 +36,9 @@ func (s *Snapshot) Portable() *Portable {
 		place[server] = i
 		p.Servers[i].Server = *server
 		p.Servers[i].Server.State = State{Listing: server.State.Listing}
+		if server.State.Health == HealthConnecting { // nothing else of it decides
+			p.Servers[i].Server.State.Health = HealthConnecting
+		}
 	}
 	for _, it := range s.Items(Tool) {
 		if it.Timeout != it.Server.Timeout {

@@ -99,7 +99,8 @@ func newSnapshot(more []json.RawMessage) *catalog.Snapshot {
 	calc.Timeout = 0
 	notes.URIPrefix = true
 	era, twin := server("era", "era_"), server("twin", "twin_")
-	asleep, unprogrammed := server("asleep", ""), server("unprogrammed", "")
+	asleep, unprogrammed := server("asleep", ""), server("unprogrammed", "un_")
+	unprogrammed.URIPrefix = true
 	asleep.Enabled = false
 	listings := map[string]*catalog.Listing{
 		"weather": listing(true, wire.Revision20250618, [4][]string{
@@ -132,7 +133,7 @@ func newSnapshot(more []json.RawMessage) *catalog.Snapshot {
 		}),
 		"twin":         listing(true, wire.Revision20251125, [4][]string{{`{"name":"both"}`}}),
 		"asleep":       listing(false, wire.Revision20251125, [4][]string{{`{"name":"snore"}`}}),
-		"unprogrammed": listing(true, wire.Revision20251125, [4][]string{{`{"name":"unreachable"}`}}),
+		"unprogrammed": listing(true, wire.Revision20251125, [4][]string{{`{"name":"reachable"}`}}),
 	}
 	listings["era"].Modern, listings["twin"].Modern = wire.Revision20260728, wire.Revision20260728
 	listings["twin"].Capabilities = json.RawMessage(`{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}`)

@@ -138,7 +138,7 @@ func (x *exchange) named(kind catalog.Kind, header, key string) *jsonrpc.Error {
 	}
 	it := x.view.Find(kind, name)
 	if it == nil {
-		return badParams(x.id, "unknown "+kind.String()+" "+quote(name)+"; "+kind.String()+"s/list gives those on offer")
+		return x.nobodys(kind, name, badParams(x.id, "unknown "+kind.String()+" "+quote(name)+"; "+kind.String()+"s/list gives those on offer"))
 	}
 	x.facts(it, header, key, it.Name, name)
 	if it.Name != name {
@@ -147,6 +147,18 @@ func (x *exchange) named(kind catalog.Kind, header, key string) *jsonrpc.Error {
 		}
 	}
 	return x.call(it, it.Name)
+}
+
+// nobodys is the error of a request for what no server is known to offer.
+func (x *exchange) nobodys(kind catalog.Kind, name string, unknown *jsonrpc.Error) *jsonrpc.Error {
+	server := x.snap.Awaited(kind, name)
+	if server == nil {
+		return unknown
+	}
+	return &jsonrpc.Error{
+		Code: jsonrpc.CodeInternalError, Status: http.StatusServiceUnavailable, ID: x.id,
+		Message: "no server is known to offer " + quote(name) + ", but what server " + quote(server.Name) + " offers is not known yet: try again",
+	}
 }
 
 // resource routes what is done to a resource by its URI.
@@ -161,7 +173,7 @@ func (x *exchange) resource() *jsonrpc.Error {
 	}
 	it := x.view.FindResource(uri)
 	if it == nil {
-		return x.noResource(uri)
+		return x.nobodys(catalog.Resource, uri, x.noResource(uri))
 	}
 	if it.Kind != catalog.Resource && catalog.Climbs(uri) {
 		return leadsOut(x.id, "params.uri")
