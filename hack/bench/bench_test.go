@@ -38,22 +38,28 @@ func TestMain(m *testing.M) {
 const roleStubborn = "stubborn-process"
 
 func TestAWholeRunWithoutEnvoy(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "new", "bench.json")
+	folder := filepath.Join(t.TempDir(), "new")
+	file := filepath.Join(folder, "bench.json")
 	var stdout, stderr bytes.Buffer
-	require.NoError(t, run(t.Context(), []string{"-rows", "^direct$", "-rounds", "2", "-duration", "100ms", "-warmup", "10ms", "-pin", "off", "-o", file}, nil, &stdout, &stderr))
+	require.NoError(t, run(t.Context(), []string{
+		"-rows", "^direct$", "-cases", "call, 1 KiB$", "-connections", "1,3", "-rounds", "2", "-duration", "100ms", "-warmup", "10ms", "-pin", "off", "-o", file,
+	}, nil, &stdout, &stderr))
 	assert.Contains(t, stdout.String(), "2 alternating rounds of 0.1 s")
 
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	var got report
 	require.NoError(t, json.Unmarshal(text, &got))
-	require.Len(t, got.Cases, 1)
-	require.Len(t, got.Cases[0].Rows, 1)
-	direct := got.Cases[0].Rows[0]
-	assert.Equal(t, "direct", direct.Name)
-	assert.Positive(t, direct.CallsPerSecond)
-	assert.Len(t, direct.Rounds, 2)
-	assert.Nil(t, direct.Ratio, "there is no plain Envoy to compare with")
+	require.Len(t, got.Cases, 2)
+	for i, connections := range []int{1, 3} {
+		require.Len(t, got.Cases[i].Rows, 1)
+		assert.Equal(t, connections, got.Cases[i].Connections)
+		direct := got.Cases[i].Rows[0]
+		assert.Equal(t, "direct", direct.Name)
+		assert.Positive(t, direct.CallsPerSecond)
+		assert.Len(t, direct.Rounds, 2)
+		assert.Nil(t, direct.Ratio, "there is no plain Envoy to compare with")
+	}
 }
 
 func TestAnInterruptStopsEverythingAndWritesNothing(t *testing.T) {
@@ -66,7 +72,7 @@ func TestAnInterruptStopsEverythingAndWritesNothing(t *testing.T) {
 		return len(p), nil
 	})
 	began := time.Now()
-	err := run(ctx, []string{"-rows", "^direct$", "-duration", "60s", "-pin", "off", "-o", file}, nil, progress, progress)
+	err := run(ctx, []string{"-rows", "^direct$", "-cases", "call, 1 KiB$", "-duration", "60s", "-pin", "off", "-o", file}, nil, progress, progress)
 	require.ErrorContains(t, err, "interrupted")
 	assert.Less(t, time.Since(began), 30*time.Second)
 	assert.NoFileExists(t, file)
@@ -80,19 +86,22 @@ func TestARowThatFailsNamesItselfAndTheReason(t *testing.T) {
 	s, err := newStage(options{})
 	require.NoError(t, err)
 	defer s.stop()
-	o := options{rounds: 1, connections: 1, duration: 50 * time.Millisecond}
-	for _, c := range []struct {
+	o := options{rounds: 1, duration: 50 * time.Millisecond}
+	c := settled(benchCases()[:1], []int{1})[0]
+	for _, tt := range []struct {
 		name  string
-		reach func(ctx context.Context, s *stage) (target, error)
+		reach func(ctx context.Context, s *stage, c *benchCase) (target, error)
 		want  string
 	}{
-		{"cannot be reached", func(context.Context, *stage) (target, error) { return target{}, errors.New("no such thing") }, "no such thing"},
-		{"has no Envoy", func(ctx context.Context, s *stage) (target, error) { return s.plain(ctx, "a") }, "hack/envoy.sh"},
-		{"answers wrongly", func(ctx context.Context, s *stage) (target, error) {
+		{"cannot be reached", func(context.Context, *stage, *benchCase) (target, error) {
+			return target{}, errors.New("no such thing")
+		}, "no such thing"},
+		{"has no Envoy", func(ctx context.Context, s *stage, c *benchCase) (target, error) { return s.plain(ctx, "a", c) }, "hack/envoy.sh"},
+		{"answers wrongly", func(ctx context.Context, s *stage, _ *benchCase) (target, error) {
 			base, _, err := s.upstream(ctx)
 			return target{url: base + pathSessionful, tool: "unknown"}, err
-		}, "the only tool is"},
-		{"dies", func(ctx context.Context, s *stage) (target, error) {
+		}, "the only tool"},
+		{"dies", func(ctx context.Context, s *stage, _ *benchCase) (target, error) {
 			base, _, err := s.upstream(ctx)
 			if err != nil {
 				return target{}, err
@@ -105,10 +114,10 @@ func TestARowThatFailsNamesItselfAndTheReason(t *testing.T) {
 			return target{url: base + pathSessionless, tool: toolName, parts: map[part]*process{partEnvoy: dead}}, nil
 		}, "last words"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			_, err := measure(t.Context(), s, benchCases()[0], []row{{name: "mine", reach: c.reach}}, o, &bytes.Buffer{})
+		t.Run(tt.name, func(t *testing.T) {
+			_, _, err := measure(t.Context(), s, &c, []row{{name: "mine", reach: tt.reach}}, o, &bytes.Buffer{})
 			require.ErrorContains(t, err, `row "mine"`)
-			require.ErrorContains(t, err, c.want)
+			require.ErrorContains(t, err, tt.want)
 		})
 	}
 }
@@ -126,17 +135,36 @@ func TestStopEndsProcessesThatWouldNotEndByThemselves(t *testing.T) {
 }
 
 func TestEveryRowAndCaseHasANameOfItsOwn(t *testing.T) {
-	var names []string
+	var names, rowNames []string
 	for _, r := range rows() {
 		names = append(names, r.name)
 	}
-	for _, l := range benchCases() {
-		names = append(names, l.name)
+	rowNames = slices.Clone(names)
+	for _, c := range benchCases() {
+		names = append(names, c.name)
+		assert.Subset(t, rowNames, c.rows, c.name)
+		if c.rows != nil {
+			assert.Contains(t, c.rows, baseRow, c.name)
+			assert.Contains(t, c.rows, noiseRow, c.name)
+		}
 	}
-	assert.Contains(t, names, baseRow)
-	assert.Contains(t, names, noiseRow)
+	for _, name := range []string{caseCall, caseHalf, caseHeaders, caseManyList, caseFreshOne, caseFreshNo, caseMany} {
+		assert.Contains(t, names, name, "targets refer to it")
+	}
 	slices.Sort(names)
 	assert.Equal(t, slices.Compact(slices.Clone(names)), names)
+}
+
+func TestSettled(t *testing.T) {
+	got := settled([]benchCase{{name: "each", eachConnections: true}, {name: "middle"}, {name: "own", connections: 1, metric: latency50, body: 7}}, []int{64, 1, 8})
+	var connections []int
+	for _, c := range got {
+		connections = append(connections, c.connections)
+	}
+	assert.Equal(t, []int{1, 8, 64, 8, 1}, connections)
+	assert.Equal(t, benchCase{name: "middle", work: workCall, server: serverSessionless, path: pathSessionless, tool: toolName, body: 1024, connections: 8, metric: callsPerSecond}, got[3])
+	assert.Equal(t, latency50, got[4].metric)
+	assert.Equal(t, 7, got[4].body)
 }
 
 func TestFlags(t *testing.T) {
@@ -144,14 +172,33 @@ func TestFlags(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, o.rows, 2)
 	assert.Equal(t, 7, o.rounds)
-	assert.Equal(t, 8, o.connections)
-	assert.Equal(t, 2*time.Second, o.duration)
+	assert.Equal(t, 500*time.Millisecond, o.duration)
+	assert.Len(t, o.cases, len(benchCases())+2, "the first case is measured with three numbers of connections")
 	assert.True(t, filepath.IsAbs(o.gatewayBin), "processes run in another folder")
 
-	_, err = parseFlags([]string{"-rounds", "0", "-connections", "9999", "-duration", "1h", "-rows", "nothing", "-cases", "(", "-pin", "maybe", "rest"}, &bytes.Buffer{})
-	for _, want := range []string{"-rounds", "-connections", "-duration", `-rows="nothing"`, "-cases", "-pin", `"rest"`} {
-		assert.ErrorContains(t, err, want, "all mistakes are told at once")
+	_, err = parseFlags([]string{"-rounds", "0", "-connections", "9999", "-duration", "1h", "-rows", "nothing", "-cases", "(", "-pin", "maybe", "-suite", "slow", "rest"}, &bytes.Buffer{})
+	for _, want := range []string{"-rounds", "-connections", "-duration", `-rows="nothing"`, "-cases", "-pin", `-suite="slow"`, `"rest"`} {
+		require.ErrorContains(t, err, want, "all mistakes are told at once")
 	}
+	_, err = parseFlags([]string{"-cases", "nothing"}, &bytes.Buffer{})
+	require.ErrorContains(t, err, `-cases="nothing"`)
+	_, err = parseFlags([]string{"-connections", "1,x"}, &bytes.Buffer{})
+	require.ErrorContains(t, err, `"x" is no number`)
+}
+
+func TestTheQuickSuite(t *testing.T) {
+	quick, err := parseFlags([]string{"-suite", "quick"}, &bytes.Buffer{})
+	require.NoError(t, err)
+	full, err := parseFlags(nil, &bytes.Buffer{})
+	require.NoError(t, err)
+	assert.Less(t, quick.duration, full.duration)
+	assert.Less(t, len(quick.cases), len(full.cases)/2)
+	assert.Equal(t, numberList{usualConnections}, quick.connections)
+
+	quick, err = parseFlags([]string{"-suite", "quick", "-duration", "5s", "-connections", "4"}, &bytes.Buffer{})
+	require.NoError(t, err)
+	assert.Equal(t, 5*time.Second, quick.duration, "what is given counts")
+	assert.Equal(t, numberList{4}, quick.connections)
 }
 
 func TestLayOut(t *testing.T) {
@@ -219,7 +266,7 @@ func TestReport(t *testing.T) {
 		{row: row{name: noiseRow}, rounds: rate(1010, 2020, 1010, 1010, 1010, 1010)},
 		{row: row{name: "gateway"}, rounds: rate(500, 1000, 400, 600, 500, 500)},
 	}
-	got := reportCase(benchCase{name: "work"}, all)
+	got := reportCase(&benchCase{name: "work", connections: 8, metric: callsPerSecond}, all, 0)
 	require.NotNil(t, got.Noise)
 	assert.InDelta(t, 1.01, got.Noise.Median, 1e-9)
 	assert.Nil(t, got.Rows[1].Ratio, "the base is not compared with itself")
@@ -237,11 +284,11 @@ func TestReport(t *testing.T) {
 }
 
 func TestPrint(t *testing.T) {
-	r := report{Settings: settings{Rounds: 6, DurationSeconds: 1, Connections: 8}, Cases: []caseReport{reportCase(benchCase{name: "work"}, []series{
+	r := report{Settings: settings{Rounds: 6, DurationSeconds: 1}, Cases: []caseReport{reportCase(&benchCase{name: "work", metric: callsPerSecond}, []series{
 		{row: row{name: baseRow}, rounds: rate(1000, 1000, 1000, 1000, 1000, 1000)},
 		{row: row{name: noiseRow}, rounds: rate(990, 990, 990, 990, 990, 990)},
 		{row: row{name: "gateway"}, rounds: rate(500, 500, 500, 500, 500, 400)},
-	})}}
+	}, 0)}}
 	var out strings.Builder
 	r.print(&out)
 	assert.Contains(t, out.String(), "processes not pinned")
@@ -254,7 +301,7 @@ func TestPrint(t *testing.T) {
 }
 
 func TestARunTooShortForAnIntervalStillMakesJSON(t *testing.T) {
-	got := reportCase(benchCase{}, []series{{row: row{name: baseRow}, rounds: rate(1)}, {row: row{name: "x"}, rounds: rate(2)}})
+	got := reportCase(&benchCase{metric: callsPerSecond}, []series{{row: row{name: baseRow}, rounds: rate(1)}, {row: row{name: "x"}, rounds: rate(2)}}, 0)
 	assert.Nil(t, got.Rows[1].Ratio.Interval)
 	assert.False(t, math.IsNaN(got.Rows[1].Ratio.Median))
 	var out strings.Builder

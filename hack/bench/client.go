@@ -1,8 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -10,21 +10,19 @@ import (
 	"net/url"
 	"strconv"
 	"time"
-
-	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 )
 
 // client is one connection of the load generator, with a session of its own where the server gives one.
 type client struct {
+	job     job
 	conn    *wireConn
 	url     *url.URL
 	session string
-	// authorization is the header of that name, empty for none.
-	authorization string
-	// request is a whole call, id the part of it that changes from call to call.
-	request, id []byte
+	// requests are what is sent in turn.
+	requests []request
 	// every is the time from one call to the next where they are due at given times, phase when the first one is.
 	every, phase time.Duration
+	clock        *alarm
 	base, made   uint64
 	latencies    []uint32 // nanoseconds
 	errors       int
@@ -49,7 +47,7 @@ func (c *client) open(ctx context.Context, j job, number int) error {
 	if c.url, err = url.Parse(j.URL); err != nil {
 		return err
 	}
-	c.authorization = j.Authorization
+	c.job = j
 	ctx, cancel := context.WithTimeout(ctx, setupTime)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.url.Host)
@@ -58,26 +56,37 @@ func (c *client) open(ctx context.Context, j job, number int) error {
 	}
 	c.conn = newWireConn(conn)
 	_ = conn.SetDeadline(time.Now().Add(setupTime)) // fails only on a closed connection, as the next write then does
-	if err := c.initialize(); err != nil {
-		return err
-	}
 	c.base = firstID + uint64(number)*idsPerClient
+	c.latencies = make([]uint32, 0, min(int(j.Duration/time.Second+1)*50_000, idsPerClient))
 	if j.Rate > 0 {
 		c.every = time.Duration(j.Connections) * time.Second / time.Duration(j.Rate)
 		c.phase = time.Duration(number) * time.Second / time.Duration(j.Rate)
+		c.clock = newAlarm()
 	}
-	c.prepare(callBody(j.Tool, j.Body))
+	if j.Work == workFresh {
+		return nil
+	}
+	if err := c.initialize(); err != nil {
+		return err
+	}
+	if j.Work == workList {
+		return c.walk(number)
+	}
+	c.prepare(callBody(j.Tool, j.Body, j.Modern))
 	if err := c.call(); err != nil {
 		return fmt.Errorf("first call: %w", err)
 	}
-	c.latencies = make([]uint32, 0, min(int(j.Duration/time.Second+1)*50_000, idsPerClient))
 	return nil
 }
 
+// initialize opens a session, where the protocol has them.
 func (c *client) initialize() error {
+	if c.job.Modern {
+		return nil
+	}
 	id := []byte("1")
-	m, err := c.exchange(c.post([]byte(`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"` + revision +
-		`","capabilities":{},"clientInfo":{"name":"bench","version":"1.0.0"}}}`)))
+	m, err := c.exchange(c.post([]byte(`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"`+revision+
+		`","capabilities":{},"clientInfo":{"name":"bench","version":"1.0.0"}}}`), "initialize"))
 	if err == nil {
 		err = checkAnswer(&m, id)
 	}
@@ -85,7 +94,7 @@ func (c *client) initialize() error {
 		return fmt.Errorf("initialize: %w", err)
 	}
 	c.session = string(m.session)
-	m, err = c.exchange(c.post([]byte(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)))
+	m, err = c.exchange(c.post([]byte(`{"jsonrpc":"2.0","method":"notifications/initialized"}`), "notifications/initialized"))
 	if err == nil && m.status() != 202 {
 		err = fmt.Errorf("%w: %q, want status 202", errAnswer, m.start)
 	}
@@ -95,11 +104,40 @@ func (c *client) initialize() error {
 	return nil
 }
 
+// walk reads all pages of the list, to ask for them again in turn. Clients begin at different ones.
+func (c *client) walk(number int) error {
+	var cursor []byte
+	tools := 0
+	for cursor != nil || len(c.requests) == 0 {
+		c.requests = append(c.requests, c.newRequest(listBody(cursor, c.job.Modern), "tools/list"))
+		r := &c.requests[len(c.requests)-1]
+		m, err := c.exchange(r.whole)
+		if err != nil {
+			return err
+		}
+		var n int
+		if n, cursor, err = readPage(&m, r.id); err != nil {
+			return fmt.Errorf("tools/list: %w", err)
+		}
+		r.length = len(m.body)
+		tools += n
+	}
+	if tools != c.job.Tools {
+		return fmt.Errorf("%w: want %d tools, got %d", errAnswer, c.job.Tools, tools)
+	}
+	c.made = uint64(number)
+	return nil
+}
+
 // head is a request up to its Content-Length.
 func (c *client) head(method string) []byte {
-	head := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: mcp-gateway-bench\r\nMCP-Protocol-Version: %s\r\n", method, c.url.RequestURI(), c.url.Host, revision)
-	if c.authorization != "" {
-		head = fmt.Appendf(head, "Authorization: %s\r\n", c.authorization)
+	version := revision
+	if c.job.Modern {
+		version = modernRevision
+	}
+	head := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: mcp-gateway-bench\r\nMCP-Protocol-Version: %s\r\n", method, c.url.RequestURI(), c.url.Host, version)
+	if c.job.Authorization != "" {
+		head = fmt.Appendf(head, "Authorization: %s\r\n", c.job.Authorization)
 	}
 	if c.session != "" {
 		head = fmt.Appendf(head, "Mcp-Session-Id: %s\r\n", c.session)
@@ -107,16 +145,30 @@ func (c *client) head(method string) []byte {
 	return head
 }
 
-func (c *client) post(body []byte) []byte {
-	request := fmt.Appendf(c.head("POST"), "Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", len(body))
+// post is a whole request with a message of the method.
+func (c *client) post(body []byte, method string) []byte {
+	request := c.head("POST")
+	if c.job.Modern {
+		request = fmt.Appendf(request, "Mcp-Method: %s\r\n", method)
+		if method == "tools/call" {
+			request = fmt.Appendf(request, "Mcp-Name: %s\r\n", c.job.Tool)
+		}
+	}
+	request = fmt.Appendf(request, "Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", len(body))
 	return append(request, body...)
+}
+
+// newRequest lays out a request whose id changes.
+func (c *client) newRequest(body []byte, method string) request {
+	r := request{whole: c.post(body, method)}
+	at := len(r.whole) - len(body) + len(callBegin)
+	r.id = r.whole[at : at+len(strconv.Itoa(firstID))]
+	return r
 }
 
 // prepare lays out the call that is made again and again.
 func (c *client) prepare(body []byte) {
-	c.request = c.post(body)
-	at := len(c.request) - len(body) + len(callBegin)
-	c.id = c.request[at : at+len(strconv.Itoa(firstID))]
+	c.requests = append(c.requests[:0], c.newRequest(body, "tools/call"))
 }
 
 func (c *client) exchange(request []byte) (message, error) {
@@ -126,36 +178,39 @@ func (c *client) exchange(request []byte) (message, error) {
 	return c.conn.next()
 }
 
-// call makes the prepared call with an id that this job has not used.
+// call makes the next of the prepared requests with an id that this job has not used.
 func (c *client) call() error {
-	n := c.base + c.made%idsPerClient
+	r := &c.requests[c.made%uint64(len(c.requests))]
+	r.setID(c.base + c.made%idsPerClient)
 	c.made++
-	for i := len(c.id) - 1; i >= 0; i-- {
-		c.id[i] = byte('0' + n%10)
-		n /= 10
-	}
-	m, err := c.exchange(c.request)
+	m, err := c.exchange(r.whole)
 	if err != nil {
 		return err
 	}
-	return checkAnswer(&m, c.id)
-}
-
-// checkAnswer tells whether this is the successful answer to the request with the id.
-func checkAnswer(m *message, id []byte) error {
-	if m.status() != 200 {
-		return fmt.Errorf("%w: %q %.300q", errAnswer, m.start, m.body)
+	if c.job.Work == workEvents {
+		return checkEvents(&m, r.id)
 	}
-	if rest, ok := bytes.CutPrefix(m.body, []byte(resultBegin)); ok {
-		if rest, ok = bytes.CutPrefix(rest, id); ok && bytes.HasPrefix(rest, []byte(resultMiddle)) {
-			return nil
-		}
+	if err := checkAnswer(&m, r.id); err != nil {
+		return err
 	}
-	answer, fault := jsonrpc.Parse(m.body, jsonrpc.Limits{})
-	if fault != nil || !bytes.Equal(answer.ID.Of(m.body), id) || !answer.Result.Present() {
-		return fmt.Errorf("%w: want a result with id %s, got %.300q", errAnswer, id, m.body)
+	if r.length > 0 && len(m.body) != r.length {
+		return fmt.Errorf("%w: %d bytes, and %d when it was first asked", errAnswer, len(m.body), r.length)
 	}
 	return nil
+}
+
+// turn is one time of what is measured. It tells when that began, if not at its own beginning.
+func (c *client) turn() (began time.Time, err error) {
+	if c.job.Work != workFresh {
+		return began, c.call()
+	}
+	c.end()
+	if err := c.initialize(); err != nil {
+		return began, err
+	}
+	c.prepare(callBody(c.job.Tool, c.job.Body, c.job.Modern))
+	began = time.Now()
+	return began, c.call()
 }
 
 // calls makes one call after the other until the end, or each when it is due, and keeps the latencies of those that were answered in the measured
@@ -164,10 +219,13 @@ func (c *client) calls(start, end time.Time) {
 	_ = c.conn.SetDeadline(end.Add(patience)) // as in open
 	for sent := time.Now().Add(c.phase); sent.Before(end); {
 		if c.every > 0 {
-			time.Sleep(time.Until(sent))
+			c.clock.sleepUntil(sent)
 		}
-		err := c.call()
+		began, err := c.turn()
 		done := time.Now()
+		if began.IsZero() {
+			began = sent
+		}
 		switch {
 		case err != nil:
 			c.fail(err)
@@ -175,7 +233,7 @@ func (c *client) calls(start, end time.Time) {
 				return
 			}
 		case !done.Before(start) && !done.After(end):
-			c.latencies = append(c.latencies, uint32(min(done.Sub(sent), math.MaxUint32)))
+			c.latencies = append(c.latencies, uint32(min(done.Sub(began), math.MaxUint32)))
 		}
 		if sent = sent.Add(c.every); c.every == 0 {
 			sent = done
@@ -190,32 +248,28 @@ func (c *client) fail(err error) {
 	}
 }
 
-// close ends the session, so that measurements don't pile them up, and the connection.
+// end ends the session, so that measurements don't pile them up.
+func (c *client) end() {
+	if c.session != "" && c.errors == 0 {
+		_, _ = c.exchange(append(c.head("DELETE"), "\r\n"...)) // a server may refuse to end sessions
+	}
+	c.session = ""
+}
+
+// close ends the session and the connection.
 func (c *client) close() {
+	c.clock.stop()
 	if c.conn == nil {
 		return
 	}
-	if c.session != "" && c.errors == 0 {
-		_ = c.conn.SetDeadline(time.Now().Add(time.Second))
-		_, _ = c.exchange(append(c.head("DELETE"), "\r\n"...)) // a server may refuse to end sessions
-	}
+	_ = c.conn.SetDeadline(time.Now().Add(time.Second))
+	c.end()
 	_ = c.conn.Close()
 }
 
-// callBody is a tools/call of exactly so many bytes, or a few hundred if they were fewer: nested arguments, numbers that no float64 holds, and
-// a text that fills it up.
-func callBody(tool string, size int) []byte {
-	body := fmt.Appendf(nil, `%s%d,"method":"tools/call","params":{"name":%q,"arguments":{"location":{"city":"Sao Paulo","country":"BR","latitude":-23.5505,"longitude":-46.6333},`+
-		`"days":5,"units":"metric","hourly":false,"fields":["temperature","humidity","wind_speed"],"account":9007199254740993,"thresholds":[1.10,1e+40,2.5E+3],"history":[`, callBegin, firstID, tool)
-	const day, end = `{"date":"2026-07-01","temperature":17.25,"rain_mm":0}`, `}}}`
-	body = append(body, day...)
-	// Half of what is left goes into many small values, the rest into one text.
-	for half := len(body) + (size-len(body))/2; len(body)+len(day) < half; {
-		body = append(append(body, ','), day...)
+func unmarshal(body []byte, into any) error {
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("%w: %w", errAnswer, err)
 	}
-	const note = `],"note":"`
-	padding := max(size-len(body)-len(note)-1-len(end), 0)
-	body = append(body, note...)
-	body = append(body, bytes.Repeat([]byte("Mention rain, gusts and cold. "), padding/30+1)[:padding]...)
-	return append(append(body, '"'), end...)
+	return nil
 }

@@ -53,6 +53,7 @@ const nativeRouter = `          - name: envoy.filters.http.mcp
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.mcp.v3.Mcp
               traffic_mode: REJECT_NO_MCP
+              max_request_body_size: 1048576
           - name: envoy.filters.http.mcp_router
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.mcp_router.v3.McpRouter
@@ -61,10 +62,12 @@ const nativeRouter = `          - name: envoy.filters.http.mcp
               - {name: sessionful, mcp_cluster: {cluster: upstream, path: ` + pathSessionful + `}}
 `
 
+var errNoEnvoy = errors.New("no Envoy was named: set -envoy or ENVOY_BIN to the path that hack/envoy.sh prints")
+
 // startEnvoy starts an Envoy with one worker. Its admin address will be found in the file whose path is returned.
 func (s *stage) startEnvoy(ctx context.Context, name string, config []byte, env ...string) (p *process, adminFile string, err error) {
 	if s.envoyBin == "" {
-		return nil, "", errors.New("no Envoy was named: set -envoy or ENVOY_BIN to the path that hack/envoy.sh prints")
+		return nil, "", errNoEnvoy
 	}
 	file, err := s.write(name+".yaml", config)
 	if err != nil {
@@ -79,42 +82,48 @@ func (s *stage) startEnvoy(ctx context.Context, name string, config []byte, env 
 }
 
 // plain is a plain Envoy before the upstream. Those with different names are different processes.
-func (s *stage) plain(ctx context.Context, name string) (target, error) {
-	return s.withFilters(ctx, name, onlyRouter, target{url: pathSessionless, tool: toolName})
+func (s *stage) plain(ctx context.Context, name string, c *benchCase) (target, error) {
+	return s.withFilters(ctx, name, onlyRouter, target{url: c.path, tool: c.tool, listed: c.upstreamLists()}, c)
 }
 
 // native is an Envoy with its own filters for MCP.
-func (s *stage) native(ctx context.Context) (target, error) {
-	return s.withFilters(ctx, "native", nativeRouter, target{url: "/mcp", tool: "sessionless__" + toolName})
+func (s *stage) native(ctx context.Context, c *benchCase) (target, error) {
+	return s.withFilters(ctx, "native", nativeRouter, target{url: "/mcp", tool: "sessionless__" + c.tool}, c)
+}
+
+// plainProcess is an Envoy before the upstream, by the address that it listens on.
+type plainProcess struct {
+	*process
+	address string
 }
 
 // withFilters is an Envoy before the upstream with these filters. Of the target, the path and the tool are given.
-func (s *stage) withFilters(ctx context.Context, name, filters string, t target) (target, error) {
-	if t, ok := s.envoys[name]; ok {
-		return t, nil
-	}
+func (s *stage) withFilters(ctx context.Context, name, filters string, t target, c *benchCase) (target, error) {
 	base, up, err := s.upstream(ctx)
 	if err != nil {
 		return target{}, err
 	}
-	host, port, err := net.SplitHostPort(strings.TrimPrefix(base, "http://"))
-	if err != nil {
-		return target{}, err
+	p := s.envoys[name]
+	if p == nil {
+		host, port, err := net.SplitHostPort(strings.TrimPrefix(base, "http://"))
+		if err != nil {
+			return target{}, err
+		}
+		started, adminFile, err := s.startEnvoy(ctx, "plain-"+name, fmt.Appendf(nil, plainEnvoy, filters, host, port))
+		if err != nil {
+			return target{}, err
+		}
+		p = &plainProcess{process: started}
+		if err := p.until(ctx, setupTime, func(ctx context.Context) (err error) {
+			p.address, err = listenerAddress(ctx, adminFile)
+			return err
+		}); err != nil {
+			return target{}, err
+		}
+		s.envoys[name] = p
 	}
-	p, adminFile, err := s.startEnvoy(ctx, "plain-"+name, fmt.Appendf(nil, plainEnvoy, filters, host, port))
-	if err != nil {
-		return target{}, err
-	}
-	var address string
-	if err := p.until(ctx, setupTime, func(ctx context.Context) (err error) {
-		address, err = listenerAddress(ctx, adminFile)
-		return err
-	}); err != nil {
-		return target{}, err
-	}
-	t.url, t.parts = "http://"+address+t.url, map[part]*process{partEnvoy: p, partUpstream: up}
-	s.envoys[name] = t
-	return t, t.probe(ctx, p)
+	t.url, t.parts = "http://"+p.address+t.url, map[part]*process{partEnvoy: p.process, partUpstream: up}
+	return t, t.probe(ctx, p.process, c)
 }
 
 // listenerAddress asks an Envoy where its only listener listens.

@@ -10,8 +10,7 @@ import (
 	"path/filepath"
 )
 
-// gateway is this project's: one broker and router, and an Envoy that it feeds, as in the standalone mode. It has two servers, which are the
-// same upstream once without sessions and once with them.
+// gateway is this project's: one broker and router, and an Envoy that it feeds, as in the standalone mode.
 type gateway struct {
 	url string
 	// authorization is what callers send where they must.
@@ -19,33 +18,40 @@ type gateway struct {
 	broker, with  *process
 }
 
-// The gateways that are measured.
-const (
-	openGateway    = "gateway"
-	guardedGateway = "guarded" // with policies
-	openModule     = "module"  // with the router inside of Envoy
-	guardedModule  = "guarded-module"
-)
+// gatewaySpec says which gateway.
+type gatewaySpec struct {
+	module  bool // with the router inside of Envoy, else by ext_proc
+	tcp     bool // the router is asked over TCP, else over a Unix socket
+	guarded bool // with policies
+	catalog catalog
+}
 
-func guarded(name string) bool { return name == guardedGateway || name == guardedModule }
+// name is for files, sockets and messages. It is short, since the paths of sockets have to be.
+func (g gatewaySpec) name() string {
+	name := "ext"
+	if g.module {
+		name = "module"
+	}
+	if g.tcp {
+		name += "-tcp"
+	}
+	if g.guarded {
+		name += "-guarded"
+	}
+	return name + "-" + g.catalog.name()
+}
 
-func inside(name string) bool { return name == openModule || name == guardedModule }
-
-const gatewayConfig = `servers:
-  - {name: sessionless, url: %[1]s` + pathSessionless + `, toolPrefix: sessionless_}
-  - {name: sessionful, url: %[1]s` + pathSessionful + `, toolPrefix: sessionful_}
-`
-
-// gateway starts one, all of it connected by Unix sockets.
-func (s *stage) gateway(ctx context.Context, name string) (*gateway, error) {
-	if g := s.gateways[name]; g != nil {
+// gateway starts one, all of it connected by Unix sockets unless TCP is what is measured.
+func (s *stage) gateway(ctx context.Context, spec gatewaySpec) (*gateway, error) {
+	if g := s.gateways[spec]; g != nil {
 		return g, nil
 	}
 	base, _, err := s.upstream(ctx)
 	if err != nil {
 		return nil, err
 	}
-	config, err := s.write(name+"-config.yaml", fmt.Appendf(nil, gatewayConfig, base))
+	name := spec.name()
+	config, err := s.write(name+"-config.yaml", spec.catalog.config(base))
 	if err != nil {
 		return nil, err
 	}
@@ -55,20 +61,26 @@ func (s *stage) gateway(ctx context.Context, name string) (*gateway, error) {
 	}
 	g := &gateway{url: "http://" + listen + "/mcp"}
 	socket := func(of string) string { return "unix:" + filepath.Join(s.folder, name+"-"+of+".sock") }
+	router := socket("router")
+	if spec.tcp {
+		if router, err = freeAddress(ctx); err != nil {
+			return nil, err
+		}
+	}
 	args := []string{
 		s.gatewayBin, "--mcp-gateway-config", config, "--log-level", "warn",
-		"--mcp-router-address", socket("router"), "--mcp-broker-public-address", socket("broker"), "--admin-address", socket("admin"),
+		"--mcp-router-address", router, "--mcp-broker-public-address", socket("broker"), "--admin-address", socket("admin"),
 		"--xds-address", socket("xds"), "--envoy-listen-address", listen, "--public-url", "http://" + listen,
 	}
 	var env []string
-	if inside(name) {
-		if _, err := os.Stat(s.moduleLib); err != nil {
-			return nil, fmt.Errorf("there is no router module: %w; hack/envoy-module.sh builds it", err)
+	if spec.module {
+		if err := s.hasModule(); err != nil {
+			return nil, err
 		}
 		args = append(args, "--mcp-router-module-address", socket("module"))
 		env = []string{"ENVOY_DYNAMIC_MODULES_SEARCH_PATH=" + filepath.Dir(s.moduleLib), "GODEBUG=cgocheck=0"}
 	}
-	if guarded(name) {
+	if spec.guarded {
 		var policies string
 		if policies, g.authorization, err = s.policies(ctx); err != nil {
 			return nil, err
@@ -81,8 +93,15 @@ func (s *stage) gateway(ctx context.Context, name string) (*gateway, error) {
 	if g.with, err = s.fedEnvoy(ctx, name, socket("xds"), env, g.broker); err != nil {
 		return nil, err
 	}
-	s.gateways[name] = g
+	s.gateways[spec] = g
 	return g, nil
+}
+
+func (s *stage) hasModule() error {
+	if _, err := os.Stat(s.moduleLib); err != nil {
+		return fmt.Errorf("there is no router module: %w; hack/envoy-module.sh builds it", err)
+	}
+	return nil
 }
 
 // fedEnvoy is an Envoy that takes its configuration from the gateway.
@@ -100,16 +119,16 @@ func (s *stage) fedEnvoy(ctx context.Context, name, xds string, env []string, br
 }
 
 // behindGateway is one server of a gateway.
-func (s *stage) behindGateway(ctx context.Context, name, server string) (target, error) {
-	g, err := s.gateway(ctx, name)
+func (s *stage) behindGateway(ctx context.Context, spec gatewaySpec, server string, c *benchCase) (target, error) {
+	g, err := s.gateway(ctx, spec)
 	if err != nil {
 		return target{}, err
 	}
 	t := target{
-		url: g.url, tool: server + "_" + toolName, authorization: g.authorization,
+		url: g.url, tool: spec.catalog.prefix(server) + c.tool, authorization: g.authorization, listed: c.catalog.all(),
 		parts: map[part]*process{partEnvoy: g.with, partGateway: g.broker, partUpstream: s.upstreamProc},
 	}
-	if err := t.probe(ctx, g.with); err != nil {
+	if err := t.probe(ctx, g.with, c); err != nil {
 		return target{}, errors.Join(err, g.broker.fault())
 	}
 	return t, nil

@@ -14,9 +14,12 @@ import (
 // job is what the load generator is told to do.
 type job struct {
 	URL           string        `json:"url"`
+	Work          work          `json:"work"`
+	Modern        bool          `json:"modern,omitempty"` // speak the revision without sessions
 	Tool          string        `json:"tool"`
 	Authorization string        `json:"authorization,omitempty"`
-	Body          int           `json:"body"` // bytes of each call's body
+	Body          int           `json:"body"`            // bytes of each call's body
+	Tools         int           `json:"tools,omitempty"` // in the list that is read
 	Connections   int           `json:"connections"`
 	Rate          int           `json:"rate,omitempty"` // calls per second of all connections together; 0: each makes one after the other
 	Warmup        time.Duration `json:"warmup"`

@@ -22,16 +22,34 @@ import (
 
 func TestCallBody(t *testing.T) {
 	for _, size := range []int{1024, 10 << 10, 100 << 10} {
-		for _, tool := range []string{toolName, "prefix_" + toolName} {
-			body := callBody(tool, size)
-			assert.Len(t, body, size)
-			m, fault := jsonrpc.Parse(body, jsonrpc.Limits{})
-			require.Nil(t, fault)
-			assert.Equal(t, "tools/call", m.MethodName())
-			assert.Equal(t, `"`+tool+`"`, string(m.Param("name").Of(body)))
+		for _, modern := range []bool{false, true} {
+			for _, tool := range []string{toolName, "prefix_" + toolName} {
+				body := callBody(tool, size, modern)
+				assert.Len(t, body, size)
+				m, fault := jsonrpc.Parse(body, jsonrpc.Limits{})
+				require.Nil(t, fault)
+				assert.Equal(t, "tools/call", m.MethodName())
+				assert.Equal(t, `"`+tool+`"`, string(m.Param("name").Of(body)))
+				assert.Equal(t, modern, m.Param("_meta").Present())
+			}
 		}
 	}
-	assert.NotNil(t, quickCall(callBody(toolName, 1024)), "the upstream must know the call at a glance")
+	id, tool := quickCall(callBody(toolName, 1024, true))
+	assert.Equal(t, "1000000000", string(id), "the upstream must know the call at a glance")
+	assert.Equal(t, toolName, string(tool))
+}
+
+func TestListBody(t *testing.T) {
+	for _, modern := range []bool{false, true} {
+		for _, cursor := range [][]byte{nil, []byte(`"7"`)} {
+			body := listBody(cursor, modern)
+			m, fault := jsonrpc.Parse(body, jsonrpc.Limits{})
+			require.Nil(t, fault, "%s", body)
+			assert.Equal(t, "tools/list", m.MethodName())
+			assert.Equal(t, string(cursor), string(m.Param("cursor").Of(body)))
+			assert.Equal(t, modern, m.Param("_meta").Present())
+		}
+	}
 }
 
 func startUpstream(t *testing.T) string {
@@ -48,15 +66,30 @@ func startUpstream(t *testing.T) string {
 }
 
 func quickJob(url string) job {
-	return job{URL: url, Tool: toolName, Body: 1024, Connections: 3, Warmup: 20 * time.Millisecond, Duration: 500 * time.Millisecond}
+	return job{URL: url, Work: workCall, Tool: toolName, Body: 1024, Connections: 3, Warmup: 20 * time.Millisecond, Duration: 500 * time.Millisecond}
 }
 
 func TestJobAgainstTheUpstream(t *testing.T) {
 	base := startUpstream(t)
-	for _, path := range []string{pathSessionless, pathSessionful} {
-		t.Run(path, func(t *testing.T) {
+	for _, c := range []struct {
+		name, path string
+		change     func(j *job)
+	}{
+		{"calls", pathSessionless, func(*job) {}},
+		{"calls in sessions", pathSessionful, func(*job) {}},
+		{"large calls", pathSessionless, func(j *job) { j.Body = 100 << 10 }},
+		{"calls without a session", pathModern, func(j *job) { j.Modern = true }},
+		{"streams", pathSessionful, func(j *job) { j.Work, j.Tool = workEvents, eventsTool }},
+		{"streams without a session", pathModern, func(j *job) { j.Work, j.Tool, j.Modern = workEvents, eventsTool, true }},
+		{"a list", "/both/10/mcp", func(j *job) { j.Work, j.Tools = workList, 10 }},
+		{"a list of many pages", "/both/2500/x/mcp", func(j *job) { j.Work, j.Tools = workList, 2500 }},
+		{"a list without a session", "/modern/1001/mcp", func(j *job) { j.Work, j.Tools, j.Modern = workList, 1001, true }},
+		{"fresh sessions", pathSessionful, func(j *job) { j.Work = workFresh }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
 			var began, ended time.Time
-			j := quickJob(base + path)
+			j := quickJob(base + c.path)
+			c.change(&j)
 			out := j.run(t.Context(), func() { began = time.Now() }, func() { ended = time.Now() })
 			assert.Empty(t, out.FirstError)
 			assert.Zero(t, out.Errors)
@@ -66,6 +99,42 @@ func TestJobAgainstTheUpstream(t *testing.T) {
 			assert.GreaterOrEqual(t, ended.Sub(began), j.Duration/4)
 		})
 	}
+}
+
+func TestJobRefusesAListOfAnotherLength(t *testing.T) {
+	j := quickJob(startUpstream(t) + "/both/10/mcp")
+	j.Work, j.Tools = workList, 11
+	out := j.run(t.Context(), func() {}, func() {})
+	assert.Contains(t, out.FirstError, "want 11 tools, got 10")
+}
+
+func TestTheUpstreamCountsWhatItIsAsked(t *testing.T) {
+	base := startUpstream(t)
+	j := quickJob(base + pathSessionful)
+	j.Work, j.Connections = workFresh, 1
+	require.Zero(t, j.run(t.Context(), func() {}, func() {}).Errors)
+	got, err := (&stage{upstreamProc: &process{}, upstreamBase: base}).counts(t.Context())
+	require.NoError(t, err)
+	assert.Positive(t, got.Calls)
+	assert.Equal(t, 2*got.Calls, got.Openings, "initialize and notifications/initialized for each call")
+}
+
+func TestCheckEvents(t *testing.T) {
+	s, err := newServer(pathSessionless)
+	require.NoError(t, err)
+	answer, cuts := s.appendEvents(nil, []byte("7"), nil)
+	assert.Len(t, cuts, eventsPerAnswer/eventsPerWrite)
+	assert.Equal(t, len(answer), cuts[len(cuts)-1])
+	m, size, err := parseMessage(answer)
+	require.NoError(t, err)
+	require.Equal(t, len(answer), size)
+	require.NoError(t, checkEvents(&m, []byte("7")))
+	require.ErrorContains(t, checkEvents(&m, []byte("8")), "want a result with id 8")
+
+	m.body = m.body[len(notification):]
+	require.ErrorContains(t, checkEvents(&m, []byte("7")), "want 100 events, got 99")
+	m.contentType = []byte("application/json")
+	require.ErrorContains(t, checkEvents(&m, []byte("7")), "want a stream")
 }
 
 // Calls that are due at given times are made then, and a late answer counts from when its call was due.
@@ -212,15 +281,15 @@ func TestLoadProcessAnswersJobAfterJobAndEndsWithItsInput(t *testing.T) {
 func TestCallDoesNotAllocate(t *testing.T) {
 	c := &client{base: firstID}
 	c.conn = newWireConn(&loopback{})
-	c.request = callBody(toolName, 1024)
-	c.id = c.request[len(callBegin) : len(callBegin)+10]
+	whole := callBody(toolName, 1024, false)
+	c.requests = []request{{whole: whole, id: whole[len(callBegin) : len(callBegin)+10]}}
 	allocations := testing.AllocsPerRun(100, func() {
 		if err := c.call(); err != nil {
 			t.Fatal(err)
 		}
 	})
 	assert.Zero(t, allocations, "the load generator would measure its own garbage collector")
-	assert.True(t, strings.HasPrefix(string(c.request), callBegin+"1000000100,"))
+	assert.True(t, strings.HasPrefix(string(whole), callBegin+"1000000100,"))
 }
 
 // loopback answers each call that is written to it.
@@ -230,7 +299,8 @@ type loopback struct {
 }
 
 func (l *loopback) Write(p []byte) (int, error) {
-	l.answer = appendResult(l.answer[:0], quickCall(p), callResult, "")
+	id, _ := quickCall(p)
+	l.answer = appendResult(l.answer[:0], id, "{"+callResult+"}", "")
 	return len(p), nil
 }
 

@@ -44,6 +44,28 @@ func parseStat(stat []byte) (time.Duration, error) {
 	return total, nil
 }
 
+// residentBytes is the memory that a process holds.
+func residentBytes(pid int) (uint64, error) {
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	return parseStatm(statm, os.Getpagesize())
+}
+
+// parseStatm reads the second field, which counts resident pages.
+func parseStatm(statm []byte, pageBytes int) (uint64, error) {
+	fields := bytes.Fields(statm)
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("/proc/PID/statm: %d fields", len(fields))
+	}
+	n, err := strconv.ParseUint(string(fields[1]), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("/proc/PID/statm: %w", err)
+	}
+	return n * uint64(pageBytes), nil
+}
+
 // dieTogether sees to it that the process doesn't outlive this one, even if this one is killed.
 func dieTogether(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}

@@ -43,3 +43,34 @@ func TestCPUTimeOfThisProcess(t *testing.T) {
 func TestUsableCPUs(t *testing.T) {
 	assert.NotEmpty(t, usableCPUs())
 }
+
+func TestParseStatm(t *testing.T) {
+	got, err := parseStatm([]byte("1000 250 30 4 0 5 0\n"), 4096)
+	require.NoError(t, err)
+	assert.Equal(t, uint64(250*4096), got)
+	for _, bad := range []string{"", "1", "1 x"} {
+		_, err := parseStatm([]byte(bad), 4096)
+		require.Error(t, err, "%q", bad)
+	}
+	mine, err := residentBytes(os.Getpid())
+	require.NoError(t, err)
+	assert.Greater(t, mine, uint64(1<<20))
+}
+
+func TestAlarm(t *testing.T) {
+	a := newAlarm()
+	defer a.stop()
+	require.NotNil(t, a.file)
+	for range 3 {
+		due := time.Now().Add(3 * time.Millisecond)
+		a.sleepUntil(due)
+		assert.False(t, time.Now().Before(due))
+	}
+	a.sleepUntil(time.Now().Add(-time.Second)) // at once
+	without := &alarm{}
+	due := time.Now().Add(time.Millisecond)
+	without.sleepUntil(due)
+	assert.False(t, time.Now().Before(due), "without the kernel's timer Go's has to do")
+	without.stop()
+	(*alarm)(nil).stop()
+}

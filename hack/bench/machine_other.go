@@ -9,9 +9,11 @@ import (
 	"time"
 )
 
-// Elsewhere than on Linux the throughput is measured, but neither CPU time nor what the machine is.
+// Elsewhere than on Linux the throughput is measured, but neither CPU time and memory nor what the machine is.
 
 func cpuTime(int) (time.Duration, error) { return 0, errors.ErrUnsupported }
+
+func residentBytes(int) (uint64, error) { return 0, errors.ErrUnsupported }
 
 func dieTogether(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,14 +25,16 @@ type stage struct {
 	upstreamBase string // URL of the upstream without a path
 	upstreamProc *process
 	load         *loader
-	guard        guard             // once a row needs it
-	envoys       map[string]target // plain ones, by name
-	gateways     map[string]*gateway
+	guard        guard // once a row needs it
+	envoys       map[string]*plainProcess
+	gateways     map[gatewaySpec]*gateway
 }
 
 // target is where a row's calls go.
 type target struct {
 	url, tool string
+	// listed is how many tools must be listed there before anything is measured; 0 means that nobody looks.
+	listed int
 	// authorization is sent with every request, if it is not empty.
 	authorization string
 	// parts are the processes whose CPU time belongs to the row, by what they are.
@@ -43,7 +46,10 @@ func newStage(o options) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stage{envoyBin: o.envoyBin, gatewayBin: o.gatewayBin, moduleLib: o.moduleLib, pins: o.pins, folder: folder, envoys: map[string]target{}, gateways: map[string]*gateway{}}, nil
+	return &stage{
+		envoyBin: o.envoyBin, gatewayBin: o.gatewayBin, moduleLib: o.moduleLib, pins: o.pins, folder: folder,
+		envoys: map[string]*plainProcess{}, gateways: map[gatewaySpec]*gateway{},
+	}, nil
 }
 
 // stop stops everything in the reverse order of its start.
@@ -153,11 +159,62 @@ func (l *loader) do(ctx context.Context, j job, began, ended func()) (outcome, e
 	return outcome{}, errors.Join(l.fault(), ctx.Err())
 }
 
-// probe opens one session at a target, until that works: then everything on the way is ready.
-func (t target) probe(ctx context.Context, wait *process) error {
-	return wait.until(ctx, 20*time.Second, func(ctx context.Context) error {
-		c := &client{}
-		defer c.close()
-		return c.open(ctx, job{URL: t.url, Tool: t.tool, Authorization: t.authorization, Body: 1024}, 0)
+// probe opens one session at a target, until that works: then everything on the way is ready, all that is to be listed included.
+func (t target) probe(ctx context.Context, wait *process, c *benchCase) error {
+	return wait.until(ctx, probeTime, func(ctx context.Context) error {
+		for _, w := range []work{workList, c.work} {
+			j := c.job(t)
+			if j.Work = w; w == workList && j.Tools == 0 {
+				continue
+			}
+			if w == workFresh {
+				j.Work = workCall // which its clients only make in turns
+			}
+			if err := j.try(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+}
+
+// probeTime is how long a gateway may take until all its servers are ready.
+const probeTime = time.Minute
+
+// try opens one client of the job and closes it.
+func (j job) try(ctx context.Context) error {
+	c := &client{}
+	defer c.close()
+	return c.open(ctx, j, 0)
+}
+
+// dismiss ends the gateways that have this catalog, unless it is the usual one: they would take time and memory from what is measured later.
+func (s *stage) dismiss(of catalog) {
+	for spec, g := range s.gateways {
+		if spec.catalog == of && of != (catalog{}) {
+			g.with.stop()
+			g.broker.stop()
+			delete(s.gateways, spec)
+		}
+	}
+}
+
+// counts is what the upstream has been asked so far.
+func (s *stage) counts(ctx context.Context) (counts, error) {
+	var out counts
+	base, _, err := s.upstream(ctx)
+	if err != nil {
+		return out, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+pathCounts, nil)
+	if err != nil {
+		return out, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return out, fmt.Errorf("the upstream's counts: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	err = json.NewDecoder(resp.Body).Decode(&out)
+	return out, err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,34 +15,35 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 )
 
-// The upstream is an MCP server that costs as little as one can: what is measured is what stands before it. At one path it keeps no
-// sessions, at the other it demands them.
-const (
-	pathSessionless = "/sessionless/mcp"
-	pathSessionful  = "/sessionful/mcp"
+// The upstream is MCP servers that cost as little as they can: what is measured is what stands before them. See server.go for which there are.
 
-	toolName = "echo"
-	revision = "2025-11-25"
-)
-
-const (
-	initializeResult = `{"protocolVersion":"` + revision + `","capabilities":{"tools":{}},"serverInfo":{"name":"bench","version":"1.0.0"}}`
-	listResult       = `{"tools":[{"name":"` + toolName + `","description":"Answers always the same.","inputSchema":{"type":"object"}}]}`
-	callResult       = `{"content":[{"type":"text","text":"The forecast for Sao Paulo: 18 degrees, light rain from noon."}]}`
-)
+const initializeResult = `{"protocolVersion":"` + revision + `","capabilities":{"tools":{}},"serverInfo":{"name":"bench","version":"1.0.0"}}`
 
 // callBegin and callMiddle are how the load generator's calls look, so that they need not be parsed.
 const (
 	callBegin  = `{"jsonrpc":"2.0","id":`
-	callMiddle = `,"method":"tools/call","params":{"name":"` + toolName + `",`
+	callMiddle = `,"method":"tools/call","params":{"name":"`
 )
+
+// pathCounts tells what the upstream has been asked so far.
+const pathCounts = "/counts"
+
+// counts is how often the upstream was asked.
+type counts struct {
+	Calls    int `json:"calls"`
+	Openings int `json:"openings"` // requests that only lead up to calls: to discover, and to open a session
+}
 
 type upstream struct {
 	mu       sync.Mutex
 	sessions map[string]bool
+	servers  map[string]*mcpServer // by path, once they have been asked
+	counts   counts
 }
 
-func newUpstream() *upstream { return &upstream{sessions: map[string]bool{}} }
+func newUpstream() *upstream {
+	return &upstream{sessions: map[string]bool{}, servers: map[string]*mcpServer{}}
+}
 
 // serve answers connections until the listener is closed.
 func (u *upstream) serve(l net.Listener) error {
@@ -61,93 +63,159 @@ func (u *upstream) serve(l net.Listener) error {
 func (u *upstream) connection(c net.Conn) {
 	defer func() { _ = c.Close() }()
 	conn := newWireConn(c)
-	out := make([]byte, 0, 4<<10)
+	out, cuts := make([]byte, 0, 4<<10), make([]int, 0, eventsPerAnswer)
 	for {
 		m, err := conn.next()
 		if err != nil {
 			return
 		}
-		if out = u.answer(out[:0], &m); len(out) == 0 {
-			return
-		}
-		if _, err := c.Write(out); err != nil {
-			return
+		out, cuts = u.answer(out[:0], cuts[:0], &m)
+		begin := 0
+		for _, end := range append(cuts, len(out)) {
+			if begin == end {
+				continue
+			}
+			if _, err := c.Write(out[begin:end]); err != nil {
+				return
+			}
+			begin = end
 		}
 	}
 }
 
-// answer appends the whole response to a request.
-func (u *upstream) answer(out []byte, m *message) []byte {
+// answer appends the whole response to a request, and the places at which it is cut if it is sent in pieces.
+func (u *upstream) answer(out []byte, cuts []int, m *message) ([]byte, []int) {
 	method, path := m.target()
-	sessionful := string(path) == pathSessionful
+	if string(path) == pathCounts {
+		text, _ := json.Marshal(u.count(nil)) // numbers can be written
+		return appendJSON(out, "200 OK", text, ""), cuts
+	}
+	s := u.server(path)
 	switch {
-	case !sessionful && string(path) != pathSessionless:
-		return appendEmpty(out, "404 Not Found")
-	case string(method) == "DELETE" && sessionful:
+	case s == nil:
+		return appendEmpty(out, "404 Not Found"), cuts
+	case string(method) == "DELETE" && s.sessions:
 		u.forget(m.session)
-		return appendEmpty(out, "200 OK")
+		return appendEmpty(out, "200 OK"), cuts
 	case string(method) != "POST":
-		return appendEmpty(out, "405 Method Not Allowed")
+		return appendEmpty(out, "405 Method Not Allowed"), cuts
 	}
-	if id := quickCall(m.body); id != nil {
-		if sessionful && !u.knows(m.session) {
-			return appendEmpty(out, "404 Not Found")
-		}
-		return appendResult(out, id, callResult, "")
+	id, tool := quickCall(m.body)
+	if id == nil {
+		return u.message(out, m, s), cuts
 	}
-	return u.message(out, m, sessionful)
+	if s.sessions && !u.knows(m.session) {
+		return appendEmpty(out, "404 Not Found"), cuts
+	}
+	switch string(tool) {
+	case toolName:
+		u.count(func(c *counts) { c.Calls++ })
+		return appendResult(out, id, s.called, ""), cuts
+	case eventsTool:
+		u.count(func(c *counts) { c.Calls++ })
+		return s.appendEvents(out, id, cuts)
+	}
+	return u.message(out, m, s), cuts
 }
 
-// quickCall is the raw id of a call that looks as the load generator's do; nil if it does not.
-func quickCall(body []byte) []byte {
+// server is that of a path, nil if there is none.
+func (u *upstream) server(path []byte) *mcpServer {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if s := u.servers[string(path)]; s != nil {
+		return s
+	}
+	s, err := newServer(string(path))
+	if err != nil {
+		return nil
+	}
+	u.servers[string(path)] = s
+	return s
+}
+
+func (u *upstream) count(change func(*counts)) counts {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if change != nil {
+		change(&u.counts)
+	}
+	return u.counts
+}
+
+// quickCall is the raw id and the tool of a call that looks as the load generator's do; nil if it does not.
+func quickCall(body []byte) (id, tool []byte) {
 	rest, ok := bytes.CutPrefix(body, []byte(callBegin))
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	digits := 0
 	for digits < len(rest) && rest[digits] >= '0' && rest[digits] <= '9' {
 		digits++
 	}
-	if digits == 0 || !bytes.HasPrefix(rest[digits:], []byte(callMiddle)) {
-		return nil
+	name, ok := bytes.CutPrefix(rest[digits:], []byte(callMiddle))
+	end := bytes.IndexByte(name, '"')
+	if digits == 0 || !ok || end < 0 || !bytes.HasPrefix(name[end:], []byte(`",`)) {
+		return nil, nil
 	}
-	return rest[:digits:digits]
+	return rest[:digits:digits], name[:end]
 }
 
 // message answers everything that is not on the quick way.
-func (u *upstream) message(out []byte, m *message, sessionful bool) []byte {
+func (u *upstream) message(out []byte, m *message, s *mcpServer) []byte {
 	msg, fault := jsonrpc.Parse(m.body, jsonrpc.Limits{})
 	if fault != nil {
 		return appendJSON(out, "400 Bad Request", fault.AppendResponse(nil), "")
 	}
 	method := msg.MethodName()
-	if sessionful && method != "initialize" && !u.knows(m.session) {
+	switch method {
+	case "initialize", "notifications/initialized", "server/discover":
+		u.count(func(c *counts) { c.Openings++ })
+	case "tools/call":
+		u.count(func(c *counts) { c.Calls++ })
+	}
+	opens := method == "initialize" || method == "server/discover"
+	if s.sessions && !opens && !u.knows(m.session) {
 		return appendEmpty(out, "404 Not Found")
 	}
 	if msg.Kind != jsonrpc.Request {
 		return appendEmpty(out, "202 Accepted")
 	}
 	id := msg.ID.Of(m.body)
+	result, session := u.result(s, method, msg.Param("name").Of(m.body), msg.Param("cursor").Of(m.body))
+	if result == "" {
+		fault = &jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, ID: id, Message: "unknown method " + strconv.Quote(method)}
+		if method == "tools/call" || method == "tools/list" {
+			fault.Code, fault.Message = jsonrpc.CodeInvalidParams, "the only tool that is called so is "+strconv.Quote(toolName)
+		}
+		return appendJSON(out, "200 OK", fault.AppendResponse(nil), "")
+	}
+	return appendResult(out, id, result, session)
+}
+
+// result is that of a request which is not on the quick way, empty if there is none. The name and the cursor are raw.
+func (u *upstream) result(s *mcpServer, method string, name, cursor []byte) (result, session string) {
 	switch method {
 	case "initialize":
-		session := ""
-		if sessionful {
+		if !s.legacy {
+			return "", ""
+		}
+		if s.sessions {
 			session = u.open()
 		}
-		return appendResult(out, id, initializeResult, session)
+		return initializeResult, session
+	case "server/discover":
+		return s.discovered, ""
 	case "ping":
-		return appendResult(out, id, "{}", "")
+		return "{}", ""
 	case "tools/list":
-		return appendResult(out, id, listResult, "")
+		result, _ = s.page(cursor)
+		return result, ""
 	case "tools/call":
-		if name := msg.Param("name").Of(m.body); string(name) == strconv.Quote(toolName) {
-			return appendResult(out, id, callResult, "")
+		if string(name) == strconv.Quote(toolName) {
+			return s.called, ""
 		}
-		fault = &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, ID: id, Message: "the only tool is " + strconv.Quote(toolName)}
-	default:
-		fault = &jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, ID: id, Message: "unknown method " + strconv.Quote(method)}
 	}
-	return appendJSON(out, "200 OK", fault.AppendResponse(nil), "")
+	return "", ""
 }
 
 func (u *upstream) open() string {
