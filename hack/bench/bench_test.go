@@ -45,6 +45,7 @@ func TestAWholeRunWithoutEnvoy(t *testing.T) {
 		"-rows", "^direct$", "-cases", "call, 1 KiB$", "-connections", "1,3", "-rounds", "2", "-duration", "100ms", "-warmup", "10ms", "-pin", "off", "-o", file,
 	}, nil, &stdout, &stderr))
 	assert.Contains(t, stdout.String(), "2 alternating rounds of 0.1 s")
+	assert.Contains(t, stdout.String(), "not measured", "targets are named even so")
 
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -148,6 +149,9 @@ func TestEveryRowAndCaseHasANameOfItsOwn(t *testing.T) {
 			assert.Contains(t, c.rows, noiseRow, c.name)
 		}
 	}
+	for _, f := range facts() {
+		names = append(names, f.name)
+	}
 	for _, name := range []string{caseCall, caseHalf, caseHeaders, caseManyList, caseFreshOne, caseFreshNo, caseMany} {
 		assert.Contains(t, names, name, "targets refer to it")
 	}
@@ -173,6 +177,7 @@ func TestFlags(t *testing.T) {
 	assert.Len(t, o.rows, 2)
 	assert.Equal(t, 7, o.rounds)
 	assert.Equal(t, 500*time.Millisecond, o.duration)
+	assert.Len(t, o.facts, len(facts()))
 	assert.Len(t, o.cases, len(benchCases())+2, "the first case is measured with three numbers of connections")
 	assert.True(t, filepath.IsAbs(o.gatewayBin), "processes run in another folder")
 
@@ -199,6 +204,13 @@ func TestTheQuickSuite(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 5*time.Second, quick.duration, "what is given counts")
 	assert.Equal(t, numberList{4}, quick.connections)
+}
+
+func TestOneFactAlone(t *testing.T) {
+	o, err := parseFlags([]string{"-cases", "^start$"}, &bytes.Buffer{})
+	require.NoError(t, err)
+	assert.Empty(t, o.cases)
+	assert.Len(t, o.facts, 1)
 }
 
 func TestLayOut(t *testing.T) {

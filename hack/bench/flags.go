@@ -24,6 +24,7 @@ type options struct {
 	output               string
 	rows                 []row
 	cases                []benchCase
+	facts                []fact
 	pins                 pinning
 }
 
@@ -77,7 +78,7 @@ func given(f *flag.FlagSet) func(name string) bool {
 
 // choose takes a suite's cases, and its times unless they were given.
 func (o *options) choose(suite string, given func(flag string) bool) error {
-	o.cases = benchCases()
+	o.cases, o.facts = benchCases(), facts()
 	switch suite {
 	case suiteFull:
 		return nil
@@ -94,7 +95,7 @@ func (o *options) choose(suite string, given func(flag string) bool) error {
 	return fmt.Errorf("-suite=%q: want %q or %q", suite, suiteFull, suiteQuick)
 }
 
-// filter keeps what the patterns match.
+// filter keeps what the patterns match. That of the cases is for facts as well.
 func (o *options) filter(rowPattern, casePattern string) error {
 	var errs []error
 	var err error
@@ -106,7 +107,8 @@ func (o *options) filter(rowPattern, casePattern string) error {
 	if o.cases, err = matching("cases", casePattern, cases, func(c benchCase) string { return c.name }); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	if len(o.cases) == 0 {
+	o.facts, _ = matching("cases", casePattern, o.facts, func(f fact) string { return f.name }) // as good a pattern as before
+	if len(o.cases)+len(o.facts) == 0 {
 		errs = append(errs, noMatch("cases", casePattern, cases, func(c benchCase) string { return c.name }))
 	}
 	return errors.Join(errs...)

@@ -68,13 +68,18 @@ func bench(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	}}
 	r.Machine.Envoy = version(ctx, o.envoyBin)
 	r.Machine.Gateway = version(ctx, o.gatewayBin)
-	if r.Cases, err = measureAll(ctx, s, o, stderr); err != nil {
+	// Facts come first: what the cases start would take the CPU from them.
+	if r.Facts, err = findAll(ctx, s, o, stderr); err == nil {
+		r.Cases, err = measureAll(ctx, s, o, stderr)
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return errors.New("interrupted; nothing was written")
 		}
 		return err
 	}
 	r.Machine.LoadAfter = loadAverage()
+	r.Targets = r.judge(aims())
 	r.print(stdout)
 	_, _ = fmt.Fprintf(stdout, "\nDone after %s; all of it is in %s\n", time.Since(r.Started).Round(time.Second), o.output)
 	text, err := json.MarshalIndent(r, "", "  ")

@@ -20,6 +20,10 @@ func (r *report) print(w io.Writer) {
 	for i := range r.Cases {
 		r.Cases[i].print(w, r.Settings)
 	}
+	for _, f := range r.Facts {
+		f.print(w)
+	}
+	printTargets(w, r.Targets)
 }
 
 func (c *caseReport) print(w io.Writer, s settings) {
@@ -70,6 +74,15 @@ func (c *caseReport) line(r *rowReport) []string {
 		r.Name, fmt.Sprintf("%.0f", r.CallsPerSecond), ratio, in, noise, fmt.Sprintf("%.0f", r.P50), fmt.Sprintf("%.0f", r.P99),
 		decimal(r.CPU, partEnvoy), decimal(r.CPU, partGateway), decimal(r.Memory, partEnvoy), decimal(r.Memory, partGateway), fmt.Sprintf("%.2f", r.ExtraTrips),
 	}
+}
+
+func (f *factReport) print(w io.Writer) {
+	_, _ = fmt.Fprintf(w, "\n%s: %s\n\n", f.Name, f.About)
+	lines := [][]string{{"", "median", "times"}}
+	for _, r := range f.Readings {
+		lines = append(lines, []string{r.Name, withUnit(fmt.Sprintf("%.3g", median(r.Values)), r.Unit), fmt.Sprint(len(r.Values))})
+	}
+	printColumns(w, lines)
 }
 
 // printColumns aligns the first column to the left, the others to the right.

@@ -7,10 +7,12 @@ import (
 
 // report is what is written as JSON.
 type report struct {
-	Started  time.Time    `json:"started"`
-	Machine  machine      `json:"machine"`
-	Settings settings     `json:"settings"`
-	Cases    []caseReport `json:"cases"`
+	Started  time.Time      `json:"started"`
+	Machine  machine        `json:"machine"`
+	Settings settings       `json:"settings"`
+	Cases    []caseReport   `json:"cases"`
+	Facts    []factReport   `json:"facts,omitempty"`
+	Targets  []targetReport `json:"targets"`
 }
 
 type machine struct {
@@ -43,6 +45,13 @@ type caseReport struct {
 	Rows   []rowReport `json:"rows"`
 	// Noise is the ratio of the second plain Envoy to the first.
 	Noise *ratioReport `json:"noise,omitempty"`
+}
+
+// factReport is what has no ratio.
+type factReport struct {
+	Name     string    `json:"name"`
+	About    string    `json:"about"`
+	Readings []reading `json:"readings"`
 }
 
 type rowReport struct {
