@@ -39,13 +39,14 @@ const roleStubborn = "stubborn-process"
 
 func TestAWholeRunWithoutEnvoy(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "new")
-	file := filepath.Join(folder, "bench.json")
+	file, plot := filepath.Join(folder, "bench.json"), filepath.Join(folder, "bench.svg")
 	var stdout, stderr bytes.Buffer
 	require.NoError(t, run(t.Context(), []string{
-		"-rows", "^direct$", "-cases", "call, 1 KiB$", "-connections", "1,3", "-rounds", "2", "-duration", "100ms", "-warmup", "10ms", "-pin", "off", "-o", file,
+		"-rows", "^direct$", "-cases", "call, 1 KiB$", "-connections", "1,3", "-rounds", "2", "-duration", "100ms", "-warmup", "10ms", "-pin", "off", "-o", file, "-plot", plot,
 	}, nil, &stdout, &stderr))
 	assert.Contains(t, stdout.String(), "2 alternating rounds of 0.1 s")
 	assert.Contains(t, stdout.String(), "not measured", "targets are named even so")
+	assert.FileExists(t, plot)
 
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)

@@ -21,7 +21,7 @@ type options struct {
 	duration, warmup     time.Duration
 	envoyBin, gatewayBin string
 	moduleLib            string
-	output               string
+	output, plot         string
 	rows                 []row
 	cases                []benchCase
 	facts                []fact
@@ -49,6 +49,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.gatewayBin, "gateway", "bin/mcp-broker-router", "the gateway's `binary`")
 	f.StringVar(&o.moduleLib, "module", "bin/libmcp_gateway.so", "the router module's `library`, of the same build as the gateway")
 	f.StringVar(&o.output, "o", "bin/bench.json", "`file` for the results as JSON")
+	f.StringVar(&o.plot, "plot", "bin/bench.svg", "`file` for the plot as SVG")
 	f.StringVar(&pin, "pin", "auto", "give processes CPUs of their own by taskset: on, off, or auto for where that can be done")
 	f.StringVar(&rowPattern, "rows", "", "measure only the rows whose names match this `regexp`")
 	f.StringVar(&casePattern, "cases", "", "measure only the cases whose names match this `regexp`")
@@ -59,7 +60,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	var err error
 	o.pins, err = choosePinning(pin, usableCPUs(), exec.LookPath)
 	errs = append(errs, err)
-	for _, path := range []*string{&o.envoyBin, &o.gatewayBin, &o.moduleLib, &o.output} {
+	for _, path := range []*string{&o.envoyBin, &o.gatewayBin, &o.moduleLib, &o.output, &o.plot} {
 		if *path != "" {
 			*path, err = filepath.Abs(*path)
 			errs = append(errs, err)
@@ -144,6 +145,7 @@ func (o *options) check(rest []string) error {
 	in("duration", o.duration >= 50*time.Millisecond && o.duration <= time.Minute, "50ms to 1m")
 	in("warmup", o.warmup >= 0 && o.warmup <= time.Minute, "0s to 1m")
 	in("o", o.output != "", "a file's name")
+	in("plot", o.plot != "", "a file's name")
 	if len(rest) > 0 {
 		errs = append(errs, fmt.Errorf("unexpected argument %q: there are only flags", rest[0]))
 	}

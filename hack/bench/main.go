@@ -81,12 +81,12 @@ func bench(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	r.Machine.LoadAfter = loadAverage()
 	r.Targets = r.judge(aims())
 	r.print(stdout)
-	_, _ = fmt.Fprintf(stdout, "\nDone after %s; all of it is in %s\n", time.Since(r.Started).Round(time.Second), o.output)
+	_, _ = fmt.Fprintf(stdout, "\nDone after %s; all of it is in %s, and the ratios are drawn in %s\n", time.Since(r.Started).Round(time.Second), o.output, o.plot)
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	return writeFile(o.output, append(text, '\n'))
+	return errors.Join(writeFile(o.output, append(text, '\n')), writeFile(o.plot, r.plot()))
 }
 
 // writeFile writes a result, and makes its folder.
