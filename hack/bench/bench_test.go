@@ -177,7 +177,7 @@ func TestFlags(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, o.rows, 2)
 	assert.Equal(t, 7, o.rounds)
-	assert.Equal(t, 500*time.Millisecond, o.duration)
+	assert.Equal(t, 600*time.Millisecond, o.duration)
 	assert.Len(t, o.facts, len(facts()))
 	assert.Len(t, o.cases, len(benchCases())+2, "the first case is measured with three numbers of connections")
 	assert.True(t, filepath.IsAbs(o.gatewayBin), "processes run in another folder")

@@ -25,6 +25,8 @@ type client struct {
 	clock        *alarm
 	base, made   uint64
 	latencies    []uint32 // nanoseconds
+	bytes        int      // of the bodies of all answers to calls
+	answers      int
 	errors       int
 	first        error
 }
@@ -187,6 +189,8 @@ func (c *client) call() error {
 	if err != nil {
 		return err
 	}
+	c.answers++
+	c.bytes += len(m.body)
 	if c.job.Work == workEvents {
 		return checkEvents(&m, r.id)
 	}

@@ -43,7 +43,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.rounds, "rounds", 7, "how often each row is measured")
 	f.Var(&o.connections, "connections", "connections of the load generator, each with a session of its own: `numbers`, separated by commas. The first case is measured with each, the others with the middle one")
 	f.IntVar(&o.rate, "rate", 0, "make so many calls per second, each when it is due, so that a late answer makes no later call late (default: as many as can be)")
-	f.DurationVar(&o.duration, "duration", 500*time.Millisecond, "how long one measurement takes")
+	f.DurationVar(&o.duration, "duration", 600*time.Millisecond, "how long one measurement takes")
 	f.DurationVar(&o.warmup, "warmup", 150*time.Millisecond, "how long calls are made before each measurement")
 	f.StringVar(&o.envoyBin, "envoy", os.Getenv("ENVOY_BIN"), "Envoy's `binary`; hack/envoy.sh prints one (default: $ENVOY_BIN)")
 	f.StringVar(&o.gatewayBin, "gateway", "bin/mcp-broker-router", "the gateway's `binary`")

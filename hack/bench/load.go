@@ -33,6 +33,8 @@ type outcome struct {
 	FirstError string        `json:"firstError,omitempty"`
 	P50        time.Duration `json:"p50"`
 	P99        time.Duration `json:"p99"`
+	// AnswerBytes is how large the body of an answer is on average.
+	AnswerBytes float64 `json:"answerBytes"`
 }
 
 // setupTime is how long connecting and opening a session may take, patience how long the last call of a measurement may.
@@ -92,12 +94,18 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func gather(clients []*client) outcome {
 	var out outcome
 	var all []uint32
+	var bytes, answers int
 	for _, c := range clients {
 		out.Errors += c.errors
 		if out.FirstError == "" && c.first != nil {
 			out.FirstError = c.first.Error()
 		}
 		all = append(all, c.latencies...)
+		bytes += c.bytes
+		answers += c.answers
+	}
+	if answers > 0 {
+		out.AnswerBytes = float64(bytes) / float64(answers)
 	}
 	slices.Sort(all)
 	out.Calls = len(all)

@@ -95,6 +95,7 @@ func TestJobAgainstTheUpstream(t *testing.T) {
 			assert.Zero(t, out.Errors)
 			assert.Positive(t, out.Calls)
 			assert.Positive(t, out.P50)
+			assert.Greater(t, out.AnswerBytes, 100.0)
 			assert.GreaterOrEqual(t, out.P99, out.P50)
 			assert.GreaterOrEqual(t, ended.Sub(began), j.Duration/4)
 		})

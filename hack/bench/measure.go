@@ -171,7 +171,7 @@ func measureAll(ctx context.Context, s *stage, o options, progress io.Writer) ([
 			_, _ = fmt.Fprintf(progress, "bench: %s is left out: it has none of the chosen rows\n", c.name)
 			continue
 		}
-		_, _ = fmt.Fprintf(progress, "bench: case %d of %d: %s, %d connections\n", i+1, len(o.cases), c.name, c.connections)
+		_, _ = fmt.Fprintf(progress, "bench: case %d of %d: %s, connections: %d\n", i+1, len(o.cases), c.name, c.connections)
 		all, rate, err := measure(ctx, s, c, chosen, o, progress)
 		if err != nil {
 			return nil, err

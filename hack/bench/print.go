@@ -31,7 +31,7 @@ func (c *caseReport) print(w io.Writer, s settings) {
 	if c.Rate > 0 {
 		rate = fmt.Sprintf(", %d calls/s due", c.Rate)
 	}
-	_, _ = fmt.Fprintf(w, "\n%s, %d connections%s, %d alternating rounds of %g s", c.Name, c.Connections, rate, s.Rounds, s.DurationSeconds)
+	_, _ = fmt.Fprintf(w, "\n%s, %s%s, %d alternating rounds of %g s", c.Name, c.over(), rate, s.Rounds, s.DurationSeconds)
 	if c.Metric != callsPerSecond {
 		_, _ = fmt.Fprintf(w, "; ratios of the %s", c.Metric)
 	}
@@ -54,6 +54,14 @@ func (c *caseReport) print(w io.Writer, s settings) {
 			}
 		}
 	}
+}
+
+// over tells how many connections there were.
+func (c *caseReport) over() string {
+	if c.Connections == 1 {
+		return "1 connection"
+	}
+	return fmt.Sprintf("%d connections", c.Connections)
 }
 
 func (c *caseReport) line(r *rowReport) []string {

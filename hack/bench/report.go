@@ -65,8 +65,10 @@ type rowReport struct {
 	Busy           map[part]float64 `json:"cpusBusy,omitempty"`
 	Memory         map[part]float64 `json:"memoryMiB,omitempty"` // at the end of the last round
 	// ExtraTrips is how many requests the upstream got for each call that only led up to one.
-	ExtraTrips float64       `json:"extraTripsPerCall"`
-	Rounds     []roundReport `json:"rounds"`
+	ExtraTrips float64 `json:"extraTripsPerCall"`
+	// AnswerBytes is how large the body of an answer is on average.
+	AnswerBytes float64       `json:"answerBytes"`
+	Rounds      []roundReport `json:"rounds"`
 }
 
 type ratioReport struct {
@@ -137,9 +139,10 @@ func values(rounds []round, f func(round) float64) []float64 {
 func (s *series) report() rowReport {
 	out := rowReport{
 		Name: s.row.name, About: s.row.about, CallsPerSecond: median(s.rates()),
-		P50: median(values(s.rounds, func(r round) float64 { return microseconds(r.P50) })),
-		P99: median(values(s.rounds, func(r round) float64 { return microseconds(r.P99) })),
-		CPU: map[part]float64{}, Busy: map[part]float64{}, Memory: map[part]float64{},
+		P50:         median(values(s.rounds, func(r round) float64 { return microseconds(r.P50) })),
+		P99:         median(values(s.rounds, func(r round) float64 { return microseconds(r.P99) })),
+		AnswerBytes: median(values(s.rounds, func(r round) float64 { return r.AnswerBytes })),
+		CPU:         map[part]float64{}, Busy: map[part]float64{}, Memory: map[part]float64{},
 	}
 	var asked counts
 	// CPU time comes in steps of 10 ms: sums over all rounds are finer than medians of them.

@@ -81,7 +81,7 @@ func (c *caseReport) panel(b *strings.Builder, lines []*rowReport, x, y float64)
 	if !c.Metric.moreIsBetter() {
 		better = "less is better"
 	}
-	about := fmt.Sprintf("%s, %s; %d connections", c.Metric, better, c.Connections)
+	about := fmt.Sprintf("%s, %s; %s", c.Metric, better, c.over())
 	if c.Rate > 0 {
 		about += fmt.Sprintf(", %d calls/s due", c.Rate)
 	}
