@@ -206,7 +206,7 @@ func TestReplicasAreKilled(t *testing.T) {
 				at := c.at(client, rand.IntN(3))
 				a, err := at.TryDo(t, http.MethodPost, strings.NewReader(fmt.Sprintf(
 					`{"jsonrpc":"2.0","id":%q,"method":"tools/call","params":{"name":"u_count","arguments":{"n":%q}}}`, argument, argument)))
-				outcome := "no answer"
+				var outcome string
 				switch {
 				case err != nil:
 					outcome = err.Error()

@@ -14,9 +14,12 @@ func TestAwaited(t *testing.T) {
 	listing := &Listing{}
 	listing.Items[Tool] = []json.RawMessage{json.RawMessage(`{"name":"t"}`)}
 	servers := []config.Server{
-		{Name: "new", ToolPrefix: "new_", URIPrefix: true, Enabled: true}, {Name: "asked", ToolPrefix: "asked_", Enabled: true},
-		{Name: "down", ToolPrefix: "down_", Enabled: true}, {Name: "off", ToolPrefix: "off_"},
-		{Name: "unrouted", ToolPrefix: "un_", URIPrefix: true, Enabled: true}, {Name: "here", ToolPrefix: "here_", Enabled: true},
+		{Name: "new", ToolPrefix: "new_", URIPrefix: true, Enabled: true},
+		{Name: "asked", ToolPrefix: "asked_", Enabled: true},
+		{Name: "down", ToolPrefix: "down_", Enabled: true},
+		{Name: "off", ToolPrefix: "off_"},
+		{Name: "unrouted", ToolPrefix: "un_", URIPrefix: true, Enabled: true},
+		{Name: "here", ToolPrefix: "here_", Enabled: true},
 	}
 	s := Build(Input{Servers: servers, States: map[string]State{
 		"asked": {Health: HealthConnecting}, "down": {Health: HealthFailing}, "unrouted": {Health: HealthReady, Listing: listing},
