@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,22 +25,47 @@ func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 // suiteTime is the longest that one run of the suite may take.
 const suiteTime = 3 * time.Minute
 
-// notYet names the scenarios that pass against the server alone but not yet through the gateway, each with the reason. One
-// that has begun to pass must be taken out.
-func notYet() map[string]string { return map[string]string{} }
+// byChance are scenarios that servers pass alone on some days and not on others, with the reason.
+func byChance() map[string]string {
+	return map[string]string{
+		"mcp-go/tools-call-with-progress": "this server loses the last notification more often than not",
+	}
+}
 
-// TestRequired: each check that succeeds against the server alone succeeds through the gateway.
+// TestRequired: each check that succeeds against a server alone succeeds through the gateway.
 func TestRequired(t *testing.T) {
-	for requirements, serve := range map[string]func(testing.TB) *testbed.Server{
-		"2025-11-25": testbed.GoSDKEverything, "2026-07-28": testbed.GoSDKStateless,
+	both := []testbed.Mode{testbed.Standalone, testbed.Static}
+	for name, tt := range map[string]struct {
+		requirements string
+		serve        func(testing.TB) *testbed.Server
+		modes        []testbed.Mode
+		least        int // scenarios that pass alone
+	}{
+		"go-sdk, 2025-11-25": {"2025-11-25", testbed.GoSDKEverything, both, 30},
+		"go-sdk, 2026-07-28": {"2026-07-28", testbed.GoSDKStateless, both, 30},
+		"mcp-go, 2025-11-25": {"2025-11-25", testbed.MCPGoConformance, both[:1], 20},
+		"mcp-go, 2026-07-28": {"2026-07-28", testbed.MCPGoConformance, both[:1], 20},
 	} {
-		server := serve(t)
-		alone := runSuite(t, server.URL, requirements)
-		require.Greater(t, len(alone), 30, "the suite has run")
-		for _, mode := range []testbed.Mode{testbed.Standalone, testbed.Static} {
-			t.Run(requirements+"/"+string(mode), func(t *testing.T) {
+		server := tt.serve(t)
+		alone := runSuite(t, server.URL, tt.requirements)
+		passing := 0
+		for _, c := range alone {
+			if c.passed() {
+				passing++
+			}
+		}
+		require.GreaterOrEqual(t, passing, tt.least, "%s: the suite has run", name)
+		for _, mode := range tt.modes {
+			t.Run(name+"/"+string(mode), func(t *testing.T) {
 				gateway := testbed.StartGateway(t, testbed.Options{Mode: mode, Servers: []config.ServerSpec{{Name: "everything", URL: server.URL}}})
-				compare(t, alone, runSuite(t, gateway.Endpoint, requirements))
+				through := runSuite(t, gateway.Endpoint, tt.requirements)
+				for scenario := range byChance() {
+					server, scenario, _ := strings.Cut(scenario, "/")
+					if strings.HasPrefix(name, server+",") {
+						delete(alone, scenario)
+					}
+				}
+				compare(t, alone, through)
 			})
 		}
 	}
@@ -54,10 +80,6 @@ func compare(t *testing.T, alone, through map[string]checks) {
 			}
 			got, ran := through[name]
 			require.True(t, ran, "the scenario has not run")
-			if reason, excused := notYet()[name]; excused {
-				assert.False(t, got.passed(), "it passes now: take it out of notYet (%s)", reason)
-				return
-			}
 			for id, check := range want {
 				if check.Status == success {
 					// A remark is allowed: that the gateway answers lists with documents, where the server has streams.

@@ -54,6 +54,7 @@ func (b *builder) whole() *Snapshot {
 	for kind := range kinds {
 		b.finish(kind)
 	}
+	b.findSites()
 	b.views()
 	b.snap.servers, b.snap.problems = slices.Clip(b.snap.servers), slices.Clip(b.snap.problems)
 	return b.snap
@@ -261,7 +262,12 @@ func publicName(s *Server, kind Kind, name string) string {
 
 // uriPrefix begins the public URIs of a server with URIPrefix. It is a scheme as RFC 3986 has it, which the slash of
 // "namespace/name" may not be part of; no name has a dot, so two servers never get one prefix.
-func uriPrefix(server string) string { return "mcp+" + strings.ReplaceAll(server, "/", ".") + ":" }
+// uriPrefixStart begins the URIs of servers that have a prefix.
+const uriPrefixStart = "mcp+"
+
+func uriPrefix(server string) string {
+	return uriPrefixStart + strings.ReplaceAll(server, "/", ".") + ":"
+}
 
 // maxName is the longest name or URI in bytes: routed calls carry it in headers, which have a limit.
 const maxName = 4096

@@ -212,6 +212,7 @@ type Snapshot struct {
 	lists    [kinds]list
 	problems []Problem
 	reserved []string
+	unlisted unlisted
 	awaited  []*Server // of which it is not known yet what they offer, or not to Envoy
 
 	all                         View

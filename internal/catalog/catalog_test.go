@@ -228,7 +228,7 @@ func TestFindResource(t *testing.T) {
 		"mcp+team.own:file:///z":       "team/own",
 		"mcp+team/own:file:///z":       "",
 		"mcp+other:file:///z":          "",
-		"mcp+team.own:mcp+x:file:///z": "",
+		"mcp+team.own:mcp+x:file:///z": "team/own",
 		"file:///":                     "wide",
 		"":                             "",
 	} {

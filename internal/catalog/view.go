@@ -72,7 +72,8 @@ func (v *View) Find(kind Kind, publicName string) *Item {
 func (v *View) contains(it *Item) bool { return v.virtual == nil || v.has[it.Kind].has(it.place) }
 
 // FindResource finds who owns a resource: by its exact URI, else by the first template, in order, that it fits. A virtual server also has the URIs
-// that its patterns choose of a template that it does not have as a whole.
+// that its patterns choose of a template that it does not have as a whole. What none of them lists is whose it must be, if that can be told: the server's
+// that alone lists resources of its scheme and authority, or that alone has resources.
 func (v *View) FindResource(uri string) *Item {
 	if it := v.Find(Resource, uri); it != nil {
 		return it
@@ -82,6 +83,9 @@ func (v *View) FindResource(uri string) *Item {
 		if (chosen || v.contains(t.item)) && t.match.MatchString(uri) {
 			return t.item
 		}
+	}
+	if v.virtual == nil || chosen {
+		return v.snap.unlisted.find(uri)
 	}
 	return nil
 }
