@@ -5,7 +5,8 @@
 //
 //   - of a request: the id and the progress token; in params._meta the protocol version, the client's info and capabilities and the log level; of
 //     params inputResponses and requestState;
-//   - of a result: resultType, ttlMs, cacheScope, and in _meta the server's info; structuredContent that is no object, which legacy forbids;
+//   - of a result: resultType, ttlMs, cacheScope, and in _meta the server's info; structuredContent that is no object, which legacy forbids and
+//     which a text says then, if there is none;
 //   - of an error: the codes −32002 (resource not found) and −32042 (a URL has to be opened), which modern forbids.
 //
 // The package must not know HTTP, sessions, the broker or Envoy, it opens no connection, and it keeps no state: what it remembers of a call travels in

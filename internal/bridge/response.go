@@ -135,8 +135,37 @@ func (a Answer) ToLegacy(m *jsonrpc.Message) ([]byte, error) {
 		}
 		return false
 	}
-	edits = append(edits, jsonrpc.Change(m.Body, m.Result, drop, nil)...)
+	var added []byte
+	if odd {
+		var inside []jsonrpc.Edit
+		added, inside = inWords(m, structured)
+		edits = append(edits, inside...)
+	}
+	edits = append(edits, jsonrpc.Change(m.Body, m.Result, drop, added)...)
 	return jsonrpc.Splice(m.Body, edits...)
+}
+
+// inWords is what says in a text what structuredContent says that the client cannot have, where the result has no text: a member to add, or edits of the one
+// that is there.
+func inWords(m *jsonrpc.Message, structured jsonrpc.Span) (added []byte, edits []jsonrpc.Edit) {
+	text := append(jsonrpc.AppendQuote([]byte(`{"type":"text","text":`), string(structured.Of(m.Body))), '}')
+	content, err := jsonrpc.Lookup(m.Body, m.Result, "content")
+	if err != nil || !content.Present() {
+		return append(append([]byte(`"content":[`), text...), ']'), nil
+	}
+	var blocks []struct{ Type string }
+	if json.Unmarshal(content.Of(m.Body), &blocks) != nil {
+		return nil, nil // it is not for us to mend
+	}
+	for _, block := range blocks {
+		if block.Type == "text" {
+			return nil, nil
+		}
+	}
+	if len(blocks) > 0 {
+		text = append(text, ',')
+	}
+	return nil, []jsonrpc.Edit{{Span: jsonrpc.Span{Start: content.Start + 1, End: content.Start + 1}, New: text}}
 }
 
 // recode exchanges the code of an error.

@@ -151,6 +151,9 @@ type Server struct {
 // Sessions tells whether the server keeps sessions, so that a call needs one opened first.
 func (s *Server) Sessions() bool { return s.State.Listing != nil && s.State.Listing.Sessions }
 
+// Mute tells whether the server has no way to say anything but answers: it speaks only revisions that have a stream for that in sessions, and keeps none.
+func (s *Server) Mute() bool { return s.State.Listing != nil && !s.Sessions() && s.Modern() == "" }
+
 // Modern is the revision without sessions in which the server can be addressed, empty if there is none.
 func (s *Server) Modern() string {
 	if s.State.Listing == nil {

@@ -178,6 +178,9 @@ func (x *exchange) resource() *jsonrpc.Error {
 	if it.Kind != catalog.Resource && catalog.Climbs(uri) {
 		return leadsOut(x.id, "params.uri")
 	}
+	if method := x.m.MethodName(); method == "resources/subscribe" && it.Server.Mute() {
+		return badParams(x.id, "server "+quote(it.Server.Name)+" keeps no sessions, and cannot tell of changes")
+	}
 	own := it.Server.OwnURI(uri)
 	x.facts(it, wire.HeaderResource, wire.KeyResource, own, uri)
 	if own != uri {
