@@ -3,8 +3,6 @@ package bridge_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
-	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -12,71 +10,8 @@ import (
 
 	"github.com/guicassolato/mcp-gateway/internal/bridge"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+	"github.com/guicassolato/mcp-gateway/internal/testkit/oddjson"
 )
-
-// random writes JSON as an unfriendly peer might: odd spaces, numbers and escapes, unknown and long members.
-type random struct {
-	*rand.Rand
-	b bytes.Buffer
-}
-
-func (r *random) space() { r.b.WriteString([]string{"", "", "", " ", "\n\t", "  "}[r.IntN(6)]) }
-
-func (r *random) text() {
-	r.b.WriteString([]string{
-		`"plain"`, `"\u0000\u001f"`, `"é\u00e9"`, `"\ud83d\ude00"`, `"\/\b\f\n\r\t\\\""`, `"=?base64?x?="`, `""`, `"` + strings.Repeat("x", r.IntN(300)) + `"`,
-	}[r.IntN(8)])
-}
-
-func (r *random) value(depth int) {
-	switch n := r.IntN(8); {
-	case n < 2 && depth > 0:
-		r.object(depth-1, nil)
-	case n == 2 && depth > 0:
-		r.b.WriteByte('[')
-		for i := range r.IntN(4) {
-			if i > 0 {
-				r.b.WriteByte(',')
-			}
-			r.space()
-			r.value(depth - 1)
-		}
-		r.b.WriteByte(']')
-	case n == 3:
-		r.text()
-	case n == 4:
-		r.b.WriteString([]string{"null", "true", "false"}[r.IntN(3)])
-	default:
-		r.b.WriteString([]string{"0", "-0", "1.10", "1e400", "-1E-400", "9007199254740993", "123456789012345678901234567890", "1.0"}[r.IntN(8)])
-	}
-}
-
-// object writes one with the given members at random places among others.
-func (r *random) object(depth int, fixed []string) {
-	members := append([]string(nil), fixed...)
-	for i := range r.IntN(5) {
-		r2 := &random{Rand: r.Rand}
-		r2.value(depth)
-		members = append(members, fmt.Sprintf(`"m%d\u00e9":%s`, i, r2.b.String()))
-	}
-	r.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
-	r.b.WriteByte('{')
-	for i, member := range members {
-		if i > 0 {
-			r.b.WriteByte(',')
-		}
-		r.space()
-		r.b.WriteString(member)
-		r.space()
-	}
-	r.b.WriteByte('}')
-}
-
-func (r *random) of(depth int, fixed ...string) string {
-	r2 := &random{Rand: r.Rand}
-	r2.object(depth, fixed)
-	return r2.b.String()
-}
 
 // owned are the members that a translation may take off or exchange, by the object that has them.
 func owned(path, key string) bool {
@@ -128,11 +63,11 @@ func whole(b []byte) jsonrpc.Span {
 
 // TestFidelity: thousands of generated messages pass in both directions unchanged, but for the members that the translation owns (Invariant 1).
 func TestFidelity(t *testing.T) {
-	r := &random{Rand: rand.New(rand.NewPCG(1, 2))}
+	r := oddjson.New(1)
 	for range 5000 {
-		meta := `"_meta":` + r.of(2, `"io.modelcontextprotocol/protocolVersion":"2026-07-28"`, `"io.modelcontextprotocol/clientCapabilities":{"roots":{}}`, `"progressToken":"p"`)
-		request := []byte(r.of(1, `"jsonrpc":"2.0"`, `"id":9007199254740993`, `"method":"tools/call"`,
-			`"params":`+r.of(3, meta, `"name":"t"`, `"arguments":`+r.of(4), `"inputResponses":{}`)))
+		meta := `"_meta":` + r.Object(2, `"io.modelcontextprotocol/protocolVersion":"2026-07-28"`, `"io.modelcontextprotocol/clientCapabilities":{"roots":{}}`, `"progressToken":"p"`)
+		request := []byte(r.Object(1, `"jsonrpc":"2.0"`, `"id":9007199254740993`, `"method":"tools/call"`,
+			`"params":`+r.Object(3, meta, `"name":"t"`, `"arguments":`+r.Object(4), `"inputResponses":{}`)))
 		m := parse(t, request)
 		legacy, err := bridge.ToLegacy(&m, []byte(`"x"`), []byte(`"y"`))
 		require.NoError(t, err)
@@ -144,7 +79,7 @@ func TestFidelity(t *testing.T) {
 		parse(t, modern)
 		survives(t, "", legacy, modern)
 
-		response := []byte(r.of(1, `"jsonrpc":"2.0"`, `"id":"x"`, `"result":`+r.of(4, `"_meta":`+r.of(1), `"content":[1.10]`)))
+		response := []byte(r.Object(1, `"jsonrpc":"2.0"`, `"id":"x"`, `"result":`+r.Object(4, `"_meta":`+r.Object(1), `"content":[1.10]`)))
 		m = parse(t, response)
 		answer := bridge.Answer{ID: []byte(`"é"`), Method: "resources/read", ServerInfo: json.RawMessage(`{"name":"s"}`)}
 		modern, err = answer.ToModern(&m)
