@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"net/url"
 
 	"github.com/spf13/pflag"
@@ -29,15 +31,24 @@ type replicaSettings struct{ storeURL, storeCA, url string }
 func (s *replicaSettings) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.storeURL, flagStore, "", "`URL` of a Redis or Valkey in which replicas share the sessions of clients: redis://, rediss:// for TLS, redis+sentinel:// or redis+cluster://. With a password, use the environment variable "+envStoreURL+". Empty: sessions are in this process alone")
 	f.StringVar(&s.storeCA, flagStoreCA, "", "`file` with the root certificates, as PEM, of that server (default: the machine's)")
-	f.StringVar(&s.url, flagReplica, "", "`URL` under which the brokers of other replicas reach the broker of this one, like http://10.0.0.7:8080: what waits for input here is handed over to it. Let only them and Envoy reach it")
+	f.StringVar(&s.url, flagReplica, "", "`URL` under which the brokers of other replicas reach the broker of this one, like http://10.0.0.7:8080, or the IP address alone for the port of --"+flagBroker+": what waits for input here is handed over to it. Let only them and Envoy reach it")
 }
 
-func (s *replicaSettings) check() error {
+// check takes an IP address for the URL at it, given where the broker listens: what a pod knows of itself is no more than that, and a URL has brackets for
+// addresses of one kind.
+func (s *replicaSettings) check(broker string) error {
 	if s.url == "" {
 		return nil
 	}
+	if ip, err := netip.ParseAddr(s.url); err == nil && ip.Zone() == "" {
+		_, port, err := net.SplitHostPort(broker)
+		if _, socket := socketPath(broker); socket || err != nil || port == "0" {
+			return fmt.Errorf("--%s %q: want http://host:port, since --%s has no port that is known before", flagReplica, s.url, flagBroker)
+		}
+		s.url = "http://" + net.JoinHostPort(ip.String(), port)
+	}
 	if u, err := url.Parse(s.url); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" {
-		return fmt.Errorf("--%s %q: want http://host:port", flagReplica, s.url)
+		return fmt.Errorf("--%s %q: want http://host:port or an IP address", flagReplica, s.url)
 	}
 	return nil
 }

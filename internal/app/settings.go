@@ -157,7 +157,7 @@ func (s *settings) check() error {
 	if s.shutdownDelay < 0 {
 		errs = append(errs, errors.New("--shutdown-delay: must not be negative"))
 	}
-	errs = append(errs, s.checkOrigins(), s.checkControlPlane(), s.replicas.check())
+	errs = append(errs, s.checkOrigins(), s.checkControlPlane(), s.replicas.check(s.brokerAddress))
 	if _, err := s.public(); err != nil {
 		errs = append(errs, err)
 	}

@@ -1,0 +1,34 @@
+package app
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestReplicaURL: a pod knows its address, and has no shell to put brackets around it.
+func TestReplicaURL(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"":                        "",
+		"10.0.0.7":                "http://10.0.0.7:8080",
+		"fd00::7":                 "http://[fd00::7]:8080",
+		"::ffff:10.0.0.7":         "http://[::ffff:10.0.0.7]:8080",
+		"http://10.0.0.7:9":       "http://10.0.0.7:9",
+		"http://[fd00::7]:9":      "http://[fd00::7]:9",
+		"https://replica-1.pods/": "https://replica-1.pods/",
+	} {
+		s := replicaSettings{url: given}
+		require.NoError(t, s.check("[::]:8080"), given)
+		assert.Equal(t, want, s.url)
+	}
+	for _, given := range []string{"10.0.0.7:8080", "[fd00::7]", "fe80::7%eth0", "replica-1", "ftp://10.0.0.7", "http://fd00::7:8080", "http://u@h:1", "http://h:1/path", "http://h:1?q", "http://:8080"} {
+		s := replicaSettings{url: given}
+		assert.ErrorContains(t, s.check("0.0.0.0:8080"), "--replica-url \""+given+"\": want http://host:port", given)
+	}
+	for _, broker := range []string{"unix:/run/broker.sock", "0.0.0.0:0"} {
+		s := replicaSettings{url: "10.0.0.7"}
+		assert.ErrorContains(t, s.check(broker), "since --mcp-broker-public-address has no port", broker)
+	}
+}
