@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -61,7 +62,7 @@ func (g *gateway) openStore(lookup func(string) (string, bool), generated bool) 
 		if at != "" {
 			return nil, usagef("both --%s and %s are given: keep one of them", flagStore, envStoreURL)
 		}
-		at, source = v, envStoreURL
+		at, source = strings.TrimRight(v, "\r\n"), envStoreURL // which comes from a file of a Secret's
 	}
 	if generated && (at != "" || s.url != "") {
 		return nil, usagef("replicas share the session key: give it to each of them, with --%s or %s", flagKey, envSessionKey)

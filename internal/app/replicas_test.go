@@ -32,3 +32,35 @@ func TestReplicaURL(t *testing.T) {
 		assert.ErrorContains(t, s.check(broker), "since --mcp-broker-public-address has no port", broker)
 	}
 }
+
+// TestOpenStore: what has a password comes from a Secret, and one that was made of a file ends with a line.
+func TestOpenStore(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		given     replicaSettings
+		env       string
+		generated bool
+		wants     string // empty: a store
+	}{
+		"a flag":                 {given: replicaSettings{storeURL: "redis://h:1"}},
+		"the environment":        {env: "redis://:pw@h:1\n"},
+		"both":                   {replicaSettings{storeURL: "redis://h:1"}, "redis://h:1", false, "both --store-url and MCP_GATEWAY_STORE_URL"},
+		"a bad one":              {env: "redis://:pw@h", wants: "MCP_GATEWAY_STORE_URL: cannot open the store"},
+		"roots of nothing":       {given: replicaSettings{storeCA: "ca.pem"}, wants: "--store-ca-file needs --store-url"},
+		"a key for this run":     {replicaSettings{storeURL: "redis://h:1"}, "", true, "replicas share the session key"},
+		"a key for this replica": {replicaSettings{url: "http://h:1"}, "", true, "replicas share the session key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := &gateway{settings: &settings{replicas: c.given}}
+			opened, err := g.openStore(func(string) (string, bool) { return c.env, c.env != "" }, c.generated)
+			if c.wants != "" {
+				require.ErrorContains(t, err, c.wants)
+				assert.NotContains(t, err.Error(), "pw")
+				return
+			}
+			require.NoError(t, err)
+			require.NoError(t, opened.Close())
+		})
+	}
+}
