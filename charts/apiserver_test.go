@@ -53,7 +53,8 @@ func TestAPIServer(t *testing.T) {
 	}
 	for name, args := range map[string][]string{
 		"default": nil, "own-gateway": {"--values", "testdata/values/own-gateway.yaml", "--set", "gateway.enabled=false"},
-		"dev": {"--values", "mcp-gateway/values-dev.yaml"}, "production": {"--values", "mcp-gateway/values-production.yaml"},
+		"replicas": {"--set", "broker.replicas=2"},
+		"dev":      {"--values", "mcp-gateway/values-dev.yaml"}, "production": {"--values", "mcp-gateway/values-production.yaml"},
 		"plain-http": {"--set", "policies.enabled=true,policies.engine=istio,policies.authentication.issuer=http://login.example.com,policies.authentication.audiences={a}," +
 			"policies.authentication.jwksURI=http://login.auth.svc.cluster.local/keys"},
 	} {

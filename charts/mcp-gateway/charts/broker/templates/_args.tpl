@@ -1,8 +1,25 @@
-{{/* What no schema can say of the broker: a pod needs its time to end in. */}}
+{{/* What no schema can say of the broker: a pod needs its time to end in, and a store one place where its URL is. */}}
 {{- define "mcp-gateway.checkBroker" }}
 {{- $needed := addf (include "mcp-gateway.seconds" .Values.shutdownDelay | float64) (include "mcp-gateway.seconds" .Values.drainTimeout | float64) 5 }}
 {{- if lt (float64 .Values.terminationGracePeriodSeconds) $needed }}
 {{- fail (printf "\n\nbroker.terminationGracePeriodSeconds is %d, and a pod that is told to stop serves for %s (broker.shutdownDelay), lets calls end for %s (broker.drainTimeout), and needs 5s to end: set it to %.0f or more" (int .Values.terminationGracePeriodSeconds) .Values.shutdownDelay .Values.drainTimeout (ceil $needed)) }}
+{{- end }}
+{{- with .Values.store }}
+{{- if and .url .existingSecret }}
+{{- fail (printf "\n\nbroker.store.url and broker.store.existingSecret (%s) both say where the store is: keep one of them" .existingSecret) }}
+{{- end }}
+{{- if contains "@" .url }}
+{{- fail "\n\nbroker.store.url has a user or a password, which whoever may see Deployments could read: put the URL into a Secret, and name that in broker.store.existingSecret" }}
+{{- end }}
+{{- if and .url (not (regexMatch `^rediss?(\+(sentinel|cluster))?://.` .url)) }}
+{{- fail (printf "\n\nbroker.store.url is %q: it must begin with redis://, redis+sentinel:// or redis+cluster://, with rediss in place of redis for TLS" .url) }}
+{{- end }}
+{{- if and .ca.existingSecret .ca.configMap }}
+{{- fail (printf "\n\nbroker.store.ca.existingSecret (%s) and broker.store.ca.configMap (%s) both have root certificates: keep one of them" .ca.existingSecret .ca.configMap) }}
+{{- end }}
+{{- if and (or .ca.existingSecret .ca.configMap) (not .existingSecret) (not (hasPrefix "rediss" .url)) }}
+{{- fail (printf "\n\nbroker.store.ca has root certificates for a store with TLS, and broker.store.url is %q: it would begin with rediss" .url) }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -16,6 +33,16 @@
 - --envoy-control-plane=istio
 {{- end }}
 - --admin-address=0.0.0.0:8090
+# What waits for input in this pod is handed over to it by others, those of a rollout included.
+- --replica-url=$(POD_IP)
+{{- with .Values.store }}
+{{- with .url }}
+- --store-url={{ . }}
+{{- end }}
+{{- if or .ca.existingSecret .ca.configMap }}
+- --store-ca-file=/etc/mcp-gateway/store/{{ .ca.key }}
+{{- end }}
+{{- end }}
 - --log-format={{ .Values.logFormat }}
 {{- if ne .Values.logLevel "info" }}
 - --log-level={{ .Values.logLevel }}
@@ -66,9 +93,17 @@
 - {name: PUBLIC_URL, value: {{ include "mcp-gateway.publicURL" . | quote }}}
 - name: POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: POD_IP
+  valueFrom: {fieldRef: {fieldPath: status.podIP}}
 # Until there is one, the pod waits.
 - name: MCP_GATEWAY_SESSION_KEY
   valueFrom: {secretKeyRef: {name: {{ .Values.sessionKey.existingSecret | default "mcp-gateway-session-key" }}, key: key}}
+{{- with .Values.store }}
+{{- if .existingSecret }}
+- name: MCP_GATEWAY_STORE_URL
+  valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: {{ .key }}}}
+{{- end }}
+{{- end }}
 {{- with .Values.global.oauth.resourceName }}
 - {name: OAUTH_RESOURCE_NAME, value: {{ . | quote }}}
 {{- end }}
