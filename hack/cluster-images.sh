@@ -90,7 +90,7 @@ platform() {
     if [[ ! -d $target ]]; then
       stage
       log "packing the images of a test cluster's platform (once)"
-      pack_platform "$envoy"
+      pack_platform "$envoy" >&2
       publish "$STAGE" "$target"
     fi
   fi
