@@ -6,6 +6,7 @@
 #   cluster-images.sh example OUT NAME...      packs the example MCP servers
 #   cluster-images.sh envoy OUT NAME...        packs the Envoy that envoy.sh gives, with the router module
 #   cluster-images.sh keycloak OUT NAME...     packs the Keycloak that keycloak.sh gives, with this machine's Java
+#   cluster-images.sh redis OUT NAME...        packs the Redis or Valkey that redis.sh gives
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 . "$HACK_DIR/cluster/lib.sh"
 . "$HACK_DIR/images-lib.sh"
@@ -78,6 +79,19 @@ pack_envoy() {
   pack "$out" "${names[@]}" "${content[@]}" -- /usr/local/bin/envoy
 }
 
+# pack_redis OUT NAME...: it keeps nothing. Its options follow as arguments.
+pack_redis() {
+  local out=$1 names=() libs redis
+  shift
+  [[ $out == /* ]] || out=$OLDPWD/$out
+  while (($# > 0)); do names+=(--name "$1") && shift; done
+  have ldd || die "ldd, which tells what Redis is linked with, is not on the PATH (on Debian: apt-get install libc-bin)"
+  redis=$("$HACK_DIR/redis.sh")
+  mapfile -t libs < <(libraries "$redis")
+  # Its name decides which of several programs it is.
+  pack "$out" "${names[@]}" --file "/usr/local/bin/redis-server=$redis" ${libs[@]+"${libs[@]}"} -- /usr/local/bin/redis-server --save '' --protected-mode no
+}
+
 platform() {
   local envoy key target programs
   programs=$("$HACK_DIR/cluster-programs.sh")
@@ -115,7 +129,7 @@ own() {
 }
 
 main() {
-  local usage='usage: cluster-images.sh platform | cluster-images.sh gateway|example|envoy|keycloak OUT NAME...'
+  local usage='usage: cluster-images.sh platform | cluster-images.sh gateway|example|envoy|keycloak|redis OUT NAME...'
   (($# == 1)) || (($# > 2)) || die "$usage"
   have go || die "Go is not on the PATH: install Go 1.26 or newer"
   packer=$("$HACK_DIR/packer.sh")
@@ -125,6 +139,7 @@ main() {
   example) own "$EXAMPLE_PROGRAMS" "${@:2}" ;;
   envoy) pack_envoy "${@:2}" ;;
   keycloak) pack_keycloak "${@:2}" ;;
+  redis) pack_redis "${@:2}" ;;
   *) die "$usage" ;;
   esac
 }

@@ -186,7 +186,7 @@ func TestClusterImages(t *testing.T) {
 	packed := filepath.Join(s.home, "packed")
 	// Whatever this Go builds tells its arguments.
 	s.onPath("go", `while [ "$1" != -o ]; do shift; done; printf '#!/bin/sh\necho "$@" >>`+packed+`\n' >"$2"; chmod 755 "$2"`)
-	usage := "usage: cluster-images.sh platform | cluster-images.sh gateway|example|envoy|keycloak OUT NAME..."
+	usage := "usage: cluster-images.sh platform | cluster-images.sh gateway|example|envoy|keycloak|redis OUT NAME..."
 	for _, args := range [][]string{nil, {"gateway", "x.tar"}, {"other", "x.tar", "localhost/x:1"}} {
 		_, stderr, ok := s.runArgs("cluster-images.sh", args)
 		assert.False(t, ok)

@@ -20,9 +20,10 @@ import (
 const (
 	clusterVariable = "E2E_CLUSTER"
 
-	// gatewayImage and exampleImage are what the cluster's node has of ours.
+	// gatewayImage and exampleImage are what the cluster's node has of ours, redisImage has this machine's Redis.
 	gatewayImage = "localhost/mcp-gateway:test"
 	exampleImage = "localhost/mcp-gateway-example-server:test"
+	redisImage   = "localhost/redis:test"
 
 	// patience is for what a healthy cluster on a busy machine does within seconds.
 	patience = 90 * time.Second
@@ -77,7 +78,7 @@ func startCluster() (c *cluster, stop func(), err error) {
 // packImages packs what is in this repository, so that no older image is ever tested.
 func (c *cluster) packImages(dir string) (archives []string, err error) {
 	pack := filepath.Join(filepath.Dir(c.script), "cluster-images.sh")
-	for kind, image := range map[string]string{"gateway": gatewayImage, "example": exampleImage} {
+	for kind, image := range map[string]string{"gateway": gatewayImage, "example": exampleImage, "redis": redisImage} {
 		archive := filepath.Join(dir, kind+".tar")
 		cmd := exec.Command(pack, kind, archive, image)
 		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
@@ -145,7 +146,7 @@ func (c *cluster) apply(t testing.TB, file string, variables ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	values := map[string]string{"EXAMPLE_IMAGE": exampleImage, "GATEWAY_IMAGE": gatewayImage}
+	values := map[string]string{"EXAMPLE_IMAGE": exampleImage, "GATEWAY_IMAGE": gatewayImage, "REDIS_IMAGE": redisImage}
 	for _, v := range variables {
 		name, value, _ := strings.Cut(v, "=")
 		values[name] = value
