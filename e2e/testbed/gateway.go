@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -134,7 +135,8 @@ func (g *Gateway) beside(t testing.TB, o Options, flags []string, port string) {
 	g.Broker, g.EnvoyAdmin = FreeAddress(t), FreeAddress(t)
 	addresses := []string{"--mcp-router-address", FreeAddress(t), "--mcp-broker-public-address", g.Broker}
 	if o.Store != "" {
-		flags = append(flags, "--store-url", o.Store, "--replica-url", "http://"+g.Broker)
+		host, _, _ := net.SplitHostPort(g.Broker)
+		flags = append(flags, "--store-url", o.Store, "--replica-url", host) // as pods give theirs
 	}
 	told := append([]string{"--envoy-listen-address", "127.0.0.1:" + port}, o.EnvoyFlags...)
 	gateway := slices.Concat(flags, addresses, []string{"--public-url", g.Base})
