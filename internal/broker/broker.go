@@ -144,6 +144,10 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		b.opts.ResourceMetadata.ServeHTTP(w, r)
 		return
 	}
+	if r.URL.Path == wire.PathReplica {
+		b.home.prove(w, r)
+		return
+	}
 	if !b.labelled(r) {
 		b.fail(w, invalid(nil, http.StatusForbidden, "this is the broker's own port; the endpoint is Envoy's, whose router has to label the request"))
 		return

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -37,11 +40,12 @@ type home struct {
 	url    string
 	name   string // of this replica, in what clients bring back; it holds the URL and tells it to replicas alone
 	seal   cipher.AEAD
+	proof  []byte // the key by which replicas know each other
 	client *http.Client
 }
 
 func newHome(at string, key session.Key) *home {
-	h := &home{url: strings.TrimSuffix(at, "/"), seal: key.Cipher("home")}
+	h := &home{url: strings.TrimSuffix(at, "/"), seal: key.Cipher("home"), proof: key.Derive("home-proof")}
 	if at != "" {
 		nonce := make([]byte, h.seal.NonceSize())
 		_, _ = rand.Read(nonce) // never fails since Go 1.24
@@ -69,6 +73,50 @@ func (h *home) of(name string) string {
 	return string(at)
 }
 
+// maxChallenge is the longest challenge that is answered.
+const maxChallenge = 64
+
+// prove shows that this replica has the gateway's key. The URL is in what it says, so that nobody else can have it said for an address of his own.
+func (h *home) prove(w http.ResponseWriter, r *http.Request) {
+	challenge := r.URL.Query().Get("challenge")
+	if h.url == "" || challenge == "" || len(challenge) > maxChallenge {
+		http.NotFound(w, r)
+		return
+	}
+	_, _ = w.Write(h.proofOf(challenge, h.url))
+}
+
+func (h *home) proofOf(challenge, at string) []byte {
+	m := hmac.New(sha256.New, h.proof)
+	m.Write([]byte(challenge + " " + at))
+	return m.Sum(nil)
+}
+
+// isReplica has who is at a URL prove to be a replica of this gateway. The address of one that has ended may be anybody's by now, and what is handed over
+// has the caller's token in it.
+func (h *home) isReplica(ctx context.Context, at string) error {
+	ctx, cancel := context.WithTimeout(ctx, handOverPatience)
+	defer cancel()
+	challenge := rand.Text()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at+wire.PathReplica+"?challenge="+challenge, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := h.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	proof, err := io.ReadAll(io.LimitReader(resp.Body, sha256.Size+1))
+	if err != nil {
+		return err
+	}
+	if !hmac.Equal(proof, h.proofOf(challenge, at)) {
+		return errors.New("there is another program now")
+	}
+	return nil
+}
+
 // handOver has the replica with a name answer a request, and tells whether it does. A request is handed over once.
 func (b *Broker) handOver(w http.ResponseWriter, r *http.Request, body []byte, name string) bool {
 	at := b.home.of(name)
@@ -89,7 +137,10 @@ func (b *Broker) handOver(w http.ResponseWriter, r *http.Request, body []byte, n
 		req.Header.Del(name)
 	}
 	req.Header.Set(wire.HeaderHandedOver, "true")
-	resp, err := b.home.client.Do(req)
+	var resp *http.Response
+	if err = b.home.isReplica(r.Context(), at); err == nil {
+		resp, err = b.home.client.Do(req)
+	}
 	if err != nil {
 		b.opts.Logger.WarnContext(r.Context(), "another replica cannot be reached, what it held is lost", "replica", at, "error", err)
 		return r.Context().Err() != nil // then there is nobody to answer

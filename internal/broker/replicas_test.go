@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -121,6 +123,38 @@ func TestHeldCallAtAnotherReplica(t *testing.T) {
 	state, _ = inputOf(t, lost.do(client.request()).body)
 	client.params = retryOf(state, `"input-1":{"action":"accept"}`)
 	wantError(t, b.do(client.request()), http.StatusOK, "1", -32602, "is over")
+}
+
+// TestAddressOfAnother: what has the address of a replica by now gets nothing of a request, even if it has a replica answer the challenge.
+func TestAddressOfAnother(t *testing.T) {
+	q := newInquirer(func(ask func(...string) []string, _ *http.Request) string {
+		return `{"heard":[` + strings.Join(ask(fmt.Sprintf(elicitForm, "1")), ",") + `]}`
+	})
+	var alive string
+	asked := make(chan *http.Request, 10)
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r
+		resp, err := http.Get(alive + r.URL.RequestURI())
+		if !assert.NoError(t, err) {
+			return
+		}
+		defer func() { _ = resp.Body.Close() }()
+		assert.Equal(t, http.StatusOK, resp.StatusCode, "a replica answers")
+		_, _ = io.Copy(w, resp.Body)
+	}))
+	t.Cleanup(other.Close)
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	all := replicasAt(t, []server{legacy("weather", q.script)}, other.URL, "")
+	lost, b := all[0], all[1]
+	alive = b.url
+	client := modern{caller: "alice", capabilities: everyInput}
+	state, _ := inputOf(t, lost.do(client.request()).body)
+	client.params = retryOf(state, `"input-1":{"action":"accept"}`)
+	wantError(t, b.do(client.request()), http.StatusOK, "1", -32602, "is over")
+	r := await(t, asked)
+	assert.Equal(t, http.MethodGet, r.Method)
+	assert.Empty(t, r.Header.Get("Authorization"))
+	assert.Empty(t, asked, "nothing else")
 }
 
 // TestLiftedCallAtAnotherReplica: the client's answer to a question, its cancellation and the resumption of the call's stream may come to any replica.

@@ -121,6 +121,9 @@ const (
 	XDSCluster    = "mcp_xds"
 )
 
+// PathReplica is where a broker proves to others that it is a replica of the same gateway. No client comes there.
+const PathReplica = "/.mcp-gateway/replica"
+
 // Paths of the gateway's public endpoint.
 const (
 	PathMCP               = "/mcp"
