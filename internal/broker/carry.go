@@ -133,6 +133,9 @@ func (b *Broker) attempt(ctx context.Context, c caller, server *catalog.Server, 
 	if errors.Is(err, errEnded) {
 		return nil, unknownSession(id)
 	}
+	if errors.Is(err, session.ErrStore) {
+		return nil, sessionFault(id, err) // it is not the server's fault
+	}
 	if errors.Is(err, errOutdated) {
 		return nil, fmt.Errorf("server %q: %w", server.Name, upstream.ErrSessionUnknown)
 	}

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -96,6 +97,25 @@ func TestReplicaThatStops(t *testing.T) {
 	wantBytes(t, `{"jsonrpc":"2.0","id":1,"result":{"content":[]}}`, b.do(callOf(token, "weather", "1", "t")).body)
 	assert.Len(t, weather.requests("initialize"), 1)
 	assert.Empty(t, weather.requests(http.MethodDelete))
+}
+
+// fullStore takes no more.
+type fullStore struct{ store.Store }
+
+func (fullStore) Swap(context.Context, string, string, string, string) (string, error) {
+	return "", errors.New("private words of the store")
+}
+
+// TestStoreTakesNoBackendSession: the call is refused as one that may be tried again, and the server's session is not left behind.
+func TestStoreTakesNoBackendSession(t *testing.T) {
+	weather := newScript()
+	f := setup{session: session.Options{Store: fullStore{store.NewMemory()}}, servers: []server{scripted("weather", weather)}}.start(t)
+	token := f.initialize()
+	a := f.do(callOf(token, "weather", "1", "t"))
+	wantError(t, a, http.StatusServiceUnavailable, "1", -32603, "sessions cannot be looked up now")
+	assert.NotContains(t, a.body, "private")
+	weather.await(t, http.MethodDelete, 1)
+	assert.Empty(t, weather.requests("tools/call"))
 }
 
 // TestHeldCallAtAnotherReplica: a call that waits for input at one replica goes on by a request to another, once, and no longer when the first one is gone.
