@@ -25,11 +25,11 @@ func TestReplicaURL(t *testing.T) {
 	}
 	for _, given := range []string{"10.0.0.7:8080", "[fd00::7]", "fe80::7%eth0", "replica-1", "ftp://10.0.0.7", "http://fd00::7:8080", "http://u@h:1", "http://h:1/path", "http://h:1?q", "http://:8080"} {
 		s := replicaSettings{url: given}
-		assert.ErrorContains(t, s.check("0.0.0.0:8080"), "--replica-url \""+given+"\": want http://host:port", given)
+		require.ErrorContains(t, s.check("0.0.0.0:8080"), "--replica-url \""+given+"\": want http://host:port", given)
 	}
 	for _, broker := range []string{"unix:/run/broker.sock", "0.0.0.0:0"} {
 		s := replicaSettings{url: "10.0.0.7"}
-		assert.ErrorContains(t, s.check(broker), "since --mcp-broker-public-address has no port", broker)
+		require.ErrorContains(t, s.check(broker), "since --mcp-broker-public-address has no port", broker)
 	}
 }
 
