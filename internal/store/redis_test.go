@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -263,6 +265,18 @@ func TestRedisPassword(t *testing.T) {
 	require.ErrorContains(t, s.Publish(t.Context(), nil), "NOPERM")
 	other := connect(t, store.Options{URL: "redis://gateway:private2@" + address, Timeout: generous, Prefix: "private:"})
 	require.ErrorContains(t, other.Create(t.Context(), "k", nil, life), "NOPERM")
+}
+
+// TestRedisPermissions: those that the guide names are enough.
+func TestRedisPermissions(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile("../../docs/guides/replicas.md")
+	require.NoError(t, err)
+	permissions := regexp.MustCompile(`gateway: \{permissions: "(.*)"\}`).FindSubmatch(guide)
+	require.NotNil(t, permissions)
+	address := testbed.FreeAddress(t)
+	startRedis(t, address, append([]string{"--user", "gateway", "on", ">private"}, strings.Fields(string(permissions[1]))...)...)
+	testAll(t, store.Options{URL: "redis://gateway:private@" + address})
 }
 
 // TestRedisUnknownCommand: a server names the arguments of a command that it does not know, which are private.
