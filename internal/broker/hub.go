@@ -96,7 +96,9 @@ func (b *Broker) listen(w http.ResponseWriter, r *http.Request, s *session.Sessi
 	}
 	st := newStream()
 	h := b.join(s, st)
+	defer b.restWatches(s)
 	defer b.leave(h, st)
+	go b.syncWatches(s, r.Header.Get("Authorization"))
 	resumed, after := b.resumed(s, r.Header.Get(wire.HeaderLastEventID))
 	for name, be := range s.Backends() {
 		if name == resumed {

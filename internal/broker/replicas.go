@@ -233,6 +233,7 @@ func (b *Broker) SessionRenewed(s *session.Session) {
 	for server, be := range s.Backends() {
 		b.follow(s, server, be)
 	}
+	b.syncWatches(s, "")
 }
 
 // SessionLeft ends what is done here for a session that other replicas have, or have ended. It does not wait.

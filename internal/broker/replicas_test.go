@@ -225,8 +225,19 @@ func TestStreamAtAnotherReplica(t *testing.T) {
 	e := b.listen(token)
 	wantBytes(t, `{"jsonrpc":"2.0","id":1,"result":{}}`,
 		a.do(request{session: token, server: "b", body: `{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"file:///b/a"}}`}).body)
+	changed := func(e *events) {
+		t.Helper()
+		wantBytes(t, `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///b/a"}}`, string(e.next().Data))
+	}
+	changed(e) // it may have, until the replica watched at which the client listens
 	src.one(t, "file:///b/a").updates <- "file:///b/a"
-	wantBytes(t, `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///b/a"}}`, string(e.next().Data))
+	changed(e)
+	e.close()
+	require.Eventually(t, func() bool { return src.streams() == 0 }, patience, time.Millisecond, "nobody listens")
+	e = a.listen(token)
+	changed(e)
+	src.one(t, "file:///b/a").updates <- "file:///b/a"
+	changed(e)
 	a.do(callOf(token, "loud", "1", "t"))
 	assert.Contains(t, string(e.next().Data), `"data":"loud"`, "it follows the session that the other one has opened")
 }

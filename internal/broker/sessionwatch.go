@@ -54,6 +54,10 @@ func (b *Broker) watchForSession(w http.ResponseWriter, r *http.Request, s *sess
 		b.fail(w, unknownSession(m.ID.Of(m.Body)))
 		return
 	case m.MethodName() == "resources/unsubscribe":
+		if err := s.SetWatch(r.Context(), session.Watch{Server: key.server, URI: key.uri}, false); err != nil {
+			b.fail(w, sessionFault(m.ID.Of(m.Body), err))
+			return
+		}
 		delete(sw.wanted, key)
 		b.unwatchOne(sw.sub, key)
 	case sw.wanted[key]:
@@ -67,8 +71,81 @@ func (b *Broker) watchForSession(w http.ResponseWriter, r *http.Request, s *sess
 			return
 		}
 		sw.wanted[key] = true
+		if err := b.shareWatch(r.Context(), s, sw, key); err != nil {
+			b.fail(w, sessionFault(m.ID.Of(m.Body), err))
+			return
+		}
 	}
 	b.result(w, m, []byte("{}"))
+}
+
+// shareWatch has the replica watch that the client listens at. The lock is held.
+func (b *Broker) shareWatch(ctx context.Context, s *session.Session, sw *sessionWatch, key watchedURI) error {
+	if !s.Shared() {
+		return nil
+	}
+	err := s.SetWatch(ctx, session.Watch{Server: key.server, URI: key.uri}, true)
+	if err != nil || !b.listensHere(s) {
+		b.unwatchOne(sw.sub, key)
+		sw.wanted[key] = false
+	}
+	if err != nil {
+		delete(sw.wanted, key)
+	}
+	return err
+}
+
+// syncWatches makes a session's subscriptions those that the replicas know of, as long as its client listens here.
+func (b *Broker) syncWatches(s *session.Session, authorization string) {
+	if !s.Shared() || !b.listensHere(s) {
+		return
+	}
+	sw := b.sessionWatchOf(s)
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	if authorization != "" {
+		sw.authorization = config.NewSecret(authorization)
+	}
+	wanted := map[watchedURI]bool{}
+	for _, w := range s.Watches() {
+		key := watchedURI{w.Server, w.URI}
+		wanted[key] = sw.wanted[key]
+	}
+	for key := range sw.wanted {
+		if _, still := wanted[key]; !still {
+			b.unwatchOne(sw.sub, key)
+		}
+	}
+	sw.wanted = wanted
+	signal(sw.kick)
+}
+
+// restWatches ends what is watched for a session whose client listens here no more: another replica may go on.
+func (b *Broker) restWatches(s *session.Session) {
+	if !s.Shared() {
+		return
+	}
+	b.watches.mu.Lock()
+	sw := b.watches.all[s]
+	b.watches.mu.Unlock()
+	if sw == nil {
+		return
+	}
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	if b.listensHere(s) {
+		return // again
+	}
+	b.unwatch(sw.sub)
+	for key := range sw.wanted {
+		sw.wanted[key] = false
+	}
+}
+
+func (b *Broker) listensHere(s *session.Session) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.hubs[s] != nil
 }
 
 // watchOne asks a server to tell of one resource. The lock is held.
@@ -180,6 +257,9 @@ func (b *Broker) renewSessionWatch(s *session.Session, sw *sessionWatch) *subscr
 func (b *Broker) watchMissing(s *session.Session, sw *sessionWatch) {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
+	if s.Shared() && !b.listensHere(s) {
+		return // who is listened at watches
+	}
 	snap := b.opts.Snapshot()
 	for key, told := range sw.wanted {
 		server := snap.Server(key.server)

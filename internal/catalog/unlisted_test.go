@@ -23,7 +23,10 @@ func TestUnlistedResources(t *testing.T) {
 	}
 	const has = `{"resources":{}}`
 	servers := []config.Server{
-		{Name: "db", Enabled: true}, {Name: "files", Enabled: true}, {Name: "more-files", Enabled: true}, {Name: "own", URIPrefix: true, Enabled: true},
+		{Name: "db", Enabled: true},
+		{Name: "files", Enabled: true},
+		{Name: "more-files", Enabled: true},
+		{Name: "own", URIPrefix: true, Enabled: true},
 		{Name: "tools", Enabled: true},
 	}
 	states := map[string]State{

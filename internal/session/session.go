@@ -175,7 +175,7 @@ func (s *Session) CallOwner(id []byte) (server string, ok bool) {
 
 // SetLogLevel remembers the params of the client's logging/setLevel for backend sessions opened later. The error is ErrStore or ErrUnknown.
 func (s *Session) SetLogLevel(ctx context.Context, params json.RawMessage) error {
-	if err := s.shareLevel(ctx, params); err != nil {
+	if err := s.share(ctx, fieldLevel, params); err != nil {
 		return err
 	}
 	s.mu.Lock()

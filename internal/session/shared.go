@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/cipher"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -46,6 +47,7 @@ const (
 	fieldStart   = "start"
 	fieldLevel   = "level"
 	fieldBackend = "backend:" // and the server's name
+	fieldWatch   = "watch:"   // and what tells it from others
 )
 
 // sharing is what a registry has only where there is a store.
@@ -121,6 +123,11 @@ func (h *sharing) record(s *Session) map[string]string {
 	defer s.mu.Unlock()
 	if s.level != nil {
 		fields[fieldLevel] = h.close(id+fieldLevel, s.level)
+	}
+	for field, sealed := range s.shared.fields {
+		if strings.HasPrefix(field, fieldWatch) {
+			fields[field] = sealed
+		}
 	}
 	s.shared.fields = fields
 	return fields
@@ -349,31 +356,74 @@ func (s *Session) dropShared(server string) {
 	}()
 }
 
-// shareLevel has the other replicas know the log level.
-func (s *Session) shareLevel(ctx context.Context, params json.RawMessage) error {
+// share has the other replicas know what a field of the record is; nil means that it is not there.
+func (s *Session) share(ctx context.Context, field string, plain []byte) error {
 	if s.shared == nil {
 		return nil
 	}
-	h, id := s.shared.registry.sharing, s.ID()
-	sealed := h.close(id+fieldLevel, params)
+	h, id, sealed := s.shared.registry.sharing, s.ID(), ""
+	if plain != nil {
+		sealed = h.close(id+field, plain)
+	}
 	for range maxFetches {
 		s.mu.Lock()
-		old := s.shared.fields[fieldLevel]
+		old := s.shared.fields[field]
 		s.mu.Unlock()
-		now, err := h.store.Swap(ctx, recordKey(id), fieldLevel, old, sealed)
+		now, err := h.store.Swap(ctx, recordKey(id), field, old, sealed)
 		if errors.Is(err, store.ErrNoRecord) {
 			return ErrUnknown
 		}
 		if err != nil {
 			return unreachable(err)
 		}
-		s.setField(fieldLevel, now)
+		s.setField(field, now)
 		if now == sealed {
 			s.changedShared(ctx)
 			return nil
 		}
 	}
 	return unreachable(errors.New("the session's record changes all the time"))
+}
+
+// Watch is a resource of which the client wants to be told when it changes, by the server's own URI.
+type Watch struct {
+	Server string `json:"server"`
+	URI    string `json:"uri"`
+}
+
+func (w Watch) field() string {
+	sum := sha256.Sum256([]byte(w.Server + "\x00" + w.URI))
+	return fieldWatch + hex.EncodeToString(sum[:16])
+}
+
+// SetWatch has the other replicas know what the client wants to be told of, or no longer does. The error is ErrStore or ErrUnknown.
+func (s *Session) SetWatch(ctx context.Context, w Watch, wanted bool) error {
+	if !wanted {
+		return s.share(ctx, w.field(), nil)
+	}
+	plain, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	return s.share(ctx, w.field(), plain)
+}
+
+// Watches are what SetWatch was last told, by any replica.
+func (s *Session) Watches() []Watch {
+	if s.shared == nil {
+		return nil
+	}
+	s.mu.Lock()
+	fields := s.shared.fields
+	s.mu.Unlock()
+	var all []Watch
+	for field, sealed := range fields {
+		var w Watch
+		if strings.HasPrefix(field, fieldWatch) && s.shared.registry.sharing.read(s.ID(), field, sealed, &w) == nil {
+			all = append(all, w)
+		}
+	}
+	return all
 }
 
 // Messages between replicas that are about the sessions themselves.

@@ -149,6 +149,36 @@ func TestReplicasShareSessions(t *testing.T) {
 	})
 }
 
+// TestReplicasShareWatches: what a client wants to be told of outlives the replica that it told.
+func TestReplicasShareWatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &faulty{Store: store.NewMemory()}
+		all := replicas(t, 2, Options{}, f, f)
+		a, b := all[0], all[1]
+		s := a.begin(t)
+		one, other := Watch{Server: "weather", URI: "secret:///a"}, Watch{Server: "weather", URI: "secret:///b"}
+		require.NoError(t, s.SetWatch(t.Context(), one, true))
+		found := b.find(t, s.Token())
+		assert.Equal(t, []Watch{one}, found.Watches())
+		require.NoError(t, found.SetWatch(t.Context(), other, true))
+		require.NoError(t, found.SetWatch(t.Context(), one, false))
+		require.NoError(t, found.SetWatch(t.Context(), one, false), "once more does no harm")
+		synctest.Wait()
+		assert.Equal(t, []Watch{other}, s.Watches())
+		fields, err := f.Load(t.Context(), recordKey(s.ID()))
+		require.NoError(t, err)
+		for name, value := range fields {
+			assert.NotContains(t, name+value, "secret")
+		}
+		f.away.Store(true)
+		require.ErrorIs(t, s.SetWatch(t.Context(), one, true), ErrStore)
+		assert.Equal(t, []Watch{other}, s.Watches())
+		alone := create(t, newRegistry(t, Options{}))
+		require.NoError(t, alone.SetWatch(t.Context(), one, true))
+		assert.Empty(t, alone.Watches(), "there is nobody to tell")
+	})
+}
+
 // TestOneBackendSession: however many replicas open one at a time, the session has one, and the others close theirs.
 func TestOneBackendSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
