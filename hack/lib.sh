@@ -83,3 +83,13 @@ npm_command() {
   mv -f "$command.$$" "$command"
   printf '%s\n' "$command"
 }
+
+# find_python WHAT ADVICE: the name of a Python 3 that has pip, with which WHAT is fetched.
+find_python() {
+  local name
+  for name in python3 python; do
+    "$name" -c 'import sys, pip; sys.exit(sys.version_info[0] != 3)' >/dev/null 2>&1 && printf '%s\n' "$name" && return 0
+  done
+  have python3 || die "$1 is fetched with Python's pip, and there is no python3: install it with pip, or $2"
+  die "$1 is fetched with Python's pip, and python3 has no pip module (on Debian: apt-get install python3-pip): install it, or $2"
+}

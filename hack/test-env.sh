@@ -7,7 +7,6 @@ export_path() { printf 'export %s=%q\n' "$1" "$2"; }
 
 main() {
   local redis envoy node conformance everything sdks servers
-  # First what a system's own packages must bring, so that nothing is downloaded in vain.
   redis=$("$HACK_DIR/redis.sh")
   envoy=$("$HACK_DIR/envoy.sh")
   node=$("$HACK_DIR/node.sh")

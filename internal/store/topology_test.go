@@ -5,15 +5,18 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,15 +46,47 @@ func certificate(t *testing.T) (cert, key string) {
 	return cert, key
 }
 
+// terminate is what speaks TLS at an address before a server that does not. A connection ends where the server's does.
+func terminate(t *testing.T, address, server, cert, key string) {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	require.NoError(t, err)
+	l, err := tls.Listen("tcp", address, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})
+	require.NoError(t, err)
+	var wait sync.WaitGroup
+	t.Cleanup(wait.Wait)
+	t.Cleanup(func() { _ = l.Close() })
+	pass := func(client net.Conn) {
+		defer func() { _ = client.Close() }()
+		back, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server)
+		if err != nil {
+			return
+		}
+		ended := context.AfterFunc(t.Context(), func() { _ = client.Close() })
+		defer ended()
+		go func() {
+			_, _ = io.Copy(back, client)
+			_ = back.Close()
+		}()
+		_, _ = io.Copy(client, back)
+	}
+	wait.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wait.Go(func() { pass(client) })
+		}
+	})
+}
+
 func TestRedisTLS(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t)
-	address := testbed.FreeAddress(t)
-	_, port, err := net.SplitHostPort(address)
-	require.NoError(t, err)
-	plain := testbed.FreeAddress(t)
-	args := []string{"--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no"}
-	p := startRedis(t, plain, args...)
+	address, plain := testbed.FreeAddress(t), testbed.FreeAddress(t)
+	p := startRedis(t, plain)
+	terminate(t, address, plain, cert, key)
 	o := store.Options{URL: "rediss://" + address, CAFile: cert, Timeout: generous}
 	testAll(t, o)
 
@@ -71,7 +106,7 @@ func TestRedisTLS(t *testing.T) {
 	s := connect(t, o)
 	busy(t, s)
 	p.Kill()
-	startRedis(t, plain, args...)
+	startRedis(t, plain)
 	require.Nil(t, load(t, s, "k"), "though TLS does not tell that its connections are closed")
 }
 
