@@ -225,7 +225,8 @@ func TestJobCountsWrongAnswers(t *testing.T) {
 				}
 				c.answer(w, id)
 			})).run(t.Context(), func() {}, func() {})
-			assert.Equal(t, 3*maxErrors, out.Errors, "each connection gives up after some")
+			assert.Positive(t, out.Errors)
+			assert.LessOrEqual(t, out.Errors, 3*maxErrors, "each connection gives up after some")
 			assert.Contains(t, out.FirstError, c.want)
 			assert.Zero(t, out.Calls)
 		})

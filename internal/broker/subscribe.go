@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -34,6 +35,7 @@ type filter struct {
 	Prompts   bool     `json:"promptsListChanged,omitempty"`
 	Resources bool     `json:"resourcesListChanged,omitempty"`
 	URIs      []string `json:"resourceSubscriptions,omitempty"`
+	Tasks     []string `json:"taskIds,omitempty"`
 }
 
 func (f *filter) wants(kind catalog.Kind) bool {
@@ -50,7 +52,7 @@ func (f *filter) wants(kind catalog.Kind) bool {
 const (
 	// maxSubscriptions bounds how many there are at once.
 	maxSubscriptions = 10_000
-	// maxURIs bounds how many resources one of them is for.
+	// maxURIs bounds how many resources one of them is for, and how many tasks.
 	maxURIs = 1_000
 )
 
@@ -61,9 +63,15 @@ func (b *Broker) subscribe(w http.ResponseWriter, r *http.Request, m *jsonrpc.Me
 		id:     bytes.Clone(m.ID.Of(m.Body)), virtualServer: view.Name(), ended: make(chan struct{}),
 	}
 	raw := m.Param("notifications").Of(m.Body)
-	if len(raw) == 0 || raw[0] != '{' || json.Unmarshal(raw, &sub.filter) != nil || len(sub.filter.URIs) > maxURIs {
-		b.fail(w, badParams(m, "params.notifications must be an object that says which changes to tell of, with no more than 1000 resources"))
+	if len(raw) == 0 || raw[0] != '{' || json.Unmarshal(raw, &sub.filter) != nil || len(sub.filter.URIs) > maxURIs || len(sub.filter.Tasks) > maxURIs {
+		b.fail(w, badParams(m, "params.notifications must be an object that says which changes to tell of, with no more than 1000 resources and 1000 tasks"))
 		return
+	}
+	if len(sub.filter.Tasks) > 0 {
+		if fault := lacksTasks(m); fault != nil {
+			b.fail(w, fault)
+			return
+		}
 	}
 	if !b.enter(sub) {
 		b.fail(w, &jsonrpc.Error{
@@ -74,6 +82,9 @@ func (b *Broker) subscribe(w http.ResponseWriter, r *http.Request, m *jsonrpc.Me
 	defer b.forget(sub)
 	defer b.unwatch(sub)
 	sub.filter.URIs = b.watch(r.Context(), sub, config.NewSecret(r.Header.Get("Authorization")), sub.filter.URIs, access, view)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	sub.filter.Tasks = b.listenToTasks(ctx, sub, r, access, view)
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache, no-transform")
@@ -208,9 +219,11 @@ func (b *Broker) finish(sub *subscription) {
 }
 
 // notify queues a notification, of a resource where there is a URI. Who reads too slowly is cut off, and asks for the lists anew.
-func (s *subscription) notify(method, uri string) {
+func (s *subscription) notify(method, uri string) { s.queue(s.notification(method, uri)) }
+
+func (s *subscription) queue(event []byte) {
 	select {
-	case s.events <- s.notification(method, uri):
+	case s.events <- event:
 	default:
 		s.once.Do(func() { close(s.cut) })
 	}

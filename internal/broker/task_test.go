@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -113,4 +114,68 @@ func TestTasksAreTheirCallersOwn(t *testing.T) {
 	may = false
 	wantError(t, f.do(aboutTask("tasks/get", "a", id).by(ann)), http.StatusForbidden, hugeID, http.StatusForbidden, "not allowed")
 	assert.Empty(t, asked)
+}
+
+// TestTasksAreTold: who wants to be told of its tasks is, by each task's server, under the ids that it knows; of others' tasks it is told nothing.
+func TestTasksAreTold(t *testing.T) {
+	changes, end := make(chan string), make(chan struct{})
+	var asked sync.Map // what the servers were asked, by their names
+	tells := func(name string) server {
+		s := tasked(name, make(chan string, 100))
+		answers := s.handler
+		s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Mcp-Method") != "subscriptions/listen" {
+				answers.ServeHTTP(w, r)
+				return
+			}
+			body, _ := io.ReadAll(r.Body)
+			asked.Store(name, string(body))
+			event(w, "", `{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{"taskIds":["same","never asked for"]}}}`)
+			for {
+				select {
+				case change := <-changes:
+					event(w, "", change)
+				case <-end:
+					return
+				case <-r.Context().Done():
+					return
+				}
+			}
+		})
+		return s
+	}
+	quiet := tasked("quiet", make(chan string, 100))
+	f := setup{servers: []server{tells("a"), quiet}}.start(t)
+	task := func(server string) string {
+		return taskIn(t, f.do(fresh("tools/call", `"name":"`+server+`-run"`).at(server)).body)
+	}
+	mine, silent := task("a"), task("quiet")
+	others := taskIn(t, f.do(fresh("tools/call", `"name":"a-run"`).by("bob").at("a")).body)
+	listen := func(capabilities string) request {
+		r := fresh("subscriptions/listen", `"notifications":{"taskIds":["`+mine+`","`+silent+`","`+others+`","forged"],"toolsListChanged":true}`)
+		r.body = strings.Replace(r.body, `"io.modelcontextprotocol/clientCapabilities":{"elicitation":{"url":{}}}`, `"io.modelcontextprotocol/clientCapabilities":`+capabilities, 1)
+		return r
+	}
+	a := f.do(listen(`{}`))
+	wantError(t, a, http.StatusBadRequest, hugeID, -32021, "io.modelcontextprotocol/tasks")
+	assert.Contains(t, a.body, `"data":{"requiredCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}}`)
+
+	e := f.stream(listen(`{"extensions":{"io.modelcontextprotocol/tasks":{}}}`))
+	wantBytes(t, acknowledged(`{"toolsListChanged":true,"taskIds":["`+mine+`"]}`), string(e.next().Data))
+	sent, _ := asked.Load("a")
+	assert.Contains(t, sent, `"notifications":{"taskIds":["same"]}`)
+	assert.Contains(t, sent, `"io.modelcontextprotocol/clientCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}`)
+	for change, want := range map[string]string{
+		`{"taskId":"same","status":"working","n":1.10}`: `{"_meta":{` + strings.TrimSuffix(strings.TrimPrefix(subscribed, `"_meta":{`), "}") + `},"taskId":"` + mine + `","status":"working","n":1.10}`,
+		`{"_meta":{"io.modelcontextprotocol/subscriptionId":5, "x":1.10},"taskId":"sa\u006de","result":{"taskId":"same"}}`: `{"_meta":{` +
+			strings.TrimSuffix(strings.TrimPrefix(subscribed, `"_meta":{`), "}") + `,"x":1.10},"taskId":"` + mine + `","result":{"taskId":"same"}}`,
+	} {
+		changes <- `{"jsonrpc":"2.0","method":"notifications/tasks","params":{"taskId":"another's"}}`
+		changes <- `{"jsonrpc":"2.0","method":"notifications/progress","params":{"taskId":"same"}}`
+		changes <- `{"jsonrpc":"2.0","method":"notifications/tasks","params":` + change + `}`
+		assert.JSONEq(t, `{"jsonrpc":"2.0","method":"notifications/tasks","params":`+want+`}`, string(e.next().Data))
+	}
+	close(end)
+	assert.Contains(t, string(e.next().Data), `"result":{"resultType":"complete"`, "it asks, and listens anew")
+	e.ended()
 }

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -81,6 +82,8 @@ type exchange struct {
 	id     []byte // raw
 	want   string // id decoded: servers may write it with other escapes
 
+	capabilities string // that are declared in a revision without sessions; empty for none
+
 	header http.Header // of the answer
 	result json.RawMessage
 	fault  *jsonrpc.Error
@@ -123,7 +126,7 @@ func (x *exchange) do(ctx context.Context, params json.RawMessage) error {
 
 func (x *exchange) send(ctx context.Context, params json.RawMessage) (*http.Response, error) {
 	if x.s.modern() {
-		params, err := x.e.withMeta(x.s, params)
+		params, err := x.e.withMeta(x.s, cmp.Or(x.capabilities, "{}"), params)
 		if err != nil {
 			return nil, err
 		}

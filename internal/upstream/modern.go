@@ -84,11 +84,11 @@ func spoken(object json.RawMessage, member string) (d Discovered) {
 	return d
 }
 
-// withMeta adds what each request tells of its client where there is no session. Nothing that the gateway asks for itself needs anything of a client.
-func (e *Endpoint) withMeta(s Session, params json.RawMessage) (json.RawMessage, error) {
+// withMeta adds what each request tells of its client where there is no session.
+func (e *Endpoint) withMeta(s Session, capabilities string, params json.RawMessage) (json.RawMessage, error) {
 	meta := jsonrpc.AppendQuote([]byte(`"_meta":{"`+wire.MetaProtocolVersion+`":`), s.Revision)
 	meta = jsonrpc.AppendQuote(append(meta, `,"`+wire.MetaClientInfo+`":{"name":"mcp-gateway","version":`...), e.opts.Version)
-	meta = append(meta, `},"`+wire.MetaClientCapabilities+`":{}}`...)
+	meta = append(append(append(meta, `},"`+wire.MetaClientCapabilities+`":`...), capabilities...), '}')
 	if len(params) == 0 {
 		return slices.Concat([]byte("{"), meta, []byte("}")), nil
 	}
@@ -181,6 +181,8 @@ var ErrEnded = errors.New("the server has ended the subscription")
 type Subscription struct {
 	// Params are those of subscriptions/listen, without _meta.
 	Params json.RawMessage
+	// Capabilities are those that the gateway declares as a client; empty for none.
+	Capabilities string
 	// Acknowledged is told the filter that the server agreed to. It must not block, and neither must Notified.
 	Acknowledged func(filter json.RawMessage)
 	// Notified is told each notification. What it is given is valid only until it returns.
@@ -201,6 +203,7 @@ func (f *feed) subscribe(ctx context.Context, within time.Duration, sub Subscrip
 	timer := time.AfterFunc(within, func() { cancel(context.DeadlineExceeded) })
 	defer timer.Stop()
 	x := f.e.exchange(f.s, methodListen)
+	x.capabilities = sub.Capabilities
 	resp, err := x.send(ctx, sub.Params)
 	if err != nil {
 		if ctx.Err() != nil {
