@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/relay"
@@ -17,8 +18,10 @@ import (
 )
 
 const (
-	// streamBuffer is how many events may wait for a client that reads slowly before its stream is cut.
+	// streamBuffer is how many events may wait for a client that reads slowly before its stream is cut, and streamBytes how large they may be together:
+	// one event alone may be as large as a server makes it, 256 of those are more than there is memory.
 	streamBuffer = 256
+	streamBytes  = 4 << 20
 	// keepAlive is the time after which an idle stream gets a comment, so that a dead client is noticed.
 	keepAlive = 25 * time.Second
 	// writeTimeout is how long a client may take to read one event.
@@ -42,6 +45,7 @@ type hub struct {
 
 type stream struct {
 	events chan []byte
+	bytes  atomic.Int64 // of the events that wait
 	cut    chan struct{}
 	once   sync.Once
 }
@@ -56,12 +60,25 @@ func (h *hub) send(event []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, st := range slices.Backward(h.streams) {
-		select {
-		case st.events <- event:
+		if st.take(event) {
 			return
-		default:
-			st.once.Do(func() { close(st.cut) }) // it reads too slowly
 		}
+		st.once.Do(func() { close(st.cut) }) // it reads too slowly
+	}
+}
+
+// take puts an event behind those that wait, if there is room. There always is for one that has to wait for no other.
+func (st *stream) take(event []byte) bool {
+	if waiting := st.bytes.Add(int64(len(event))); waiting > streamBytes && waiting > int64(len(event)) {
+		st.bytes.Add(-int64(len(event)))
+		return false
+	}
+	select {
+	case st.events <- event:
+		return true
+	default:
+		st.bytes.Add(-int64(len(event)))
+		return false
 	}
 }
 
@@ -120,6 +137,7 @@ func (b *Broker) listen(w http.ResponseWriter, r *http.Request, s *session.Sessi
 		event := []byte(": keep-alive\n\n")
 		select {
 		case event = <-st.events:
+			st.bytes.Add(-int64(len(event)))
 		case <-tick.C:
 		case <-st.cut:
 			return
