@@ -32,6 +32,9 @@ func costsOf(t *testing.T, g *testbed.Gateway) costs {
 	return costs{gateway: g.Process.Usage(t), envoy: g.Envoy.Usage(t), goroutines: g.Metric(t, "go_goroutines")}
 }
 
+// frugal keeps the collector from leaving several times as much as is live, so that what is measured is what is needed.
+const frugal = "GOGC=50"
+
 // allowed is what an attack may cost in memory, in each of the two processes. It is generous, since the race detector takes several times what it watches;
 // what the attacks would cost without a bound is more by an order of magnitude.
 const allowed = 512 << 20
@@ -94,7 +97,7 @@ func newHostileBed(t *testing.T, mode testbed.Mode) *hostileBed {
 	b.plain = testbed.NewUpstream(t, script)
 	b.off = testbed.NewUpstream(t, script)
 	b.Gateway = testbed.StartGateway(t, testbed.Options{
-		Mode: mode, Flags: []string{"--page-size", "2"},
+		Mode: mode, Flags: []string{"--page-size", "2"}, Env: []string{frugal},
 		Servers:        []config.ServerSpec{spec("u", b.u.URL), spec("plain", b.plain.URL), spec("asks", askingSDKServer(t, legacyRevision))},
 		VirtualServers: []config.VirtualServerSpec{{Name: "one", Servers: []string{"u"}}},
 	})
