@@ -128,6 +128,7 @@ type itemPage struct {
 	Free         bool // what the fields do not say
 	OutputFields []field
 	Hints        []hint
+	Hash         string // of a tool's definition
 	Definition   string
 	Virtual      []string // virtual servers that have it
 	Endpoint     string
@@ -156,6 +157,9 @@ func (s *site) item(w http.ResponseWriter, r *http.Request) {
 	page := itemPage{
 		frame: s.frame(name, kind.Path), entry: newEntry(it), Kind: kind, Definition: pretty(it.Definition),
 		Endpoint: s.Endpoint, Issuers: s.Issuers(), Hints: hintsOf(it.Hints),
+	}
+	if kind.kind == catalog.Tool {
+		page.Hash = it.Digest.String()
 	}
 	page.Fields, page.Free = inputs(kind.kind, it)
 	page.OutputFields, _ = schemaFields(member(it.Definition, "outputSchema"))

@@ -98,6 +98,8 @@ type Tool struct {
 	Server  string `json:"server"`
 	OwnName string `json:"ownName"`
 	Hints   string `json:"hints"`
+	// Hash is that of its definition, by which the configuration can pin it.
+	Hash string `json:"hash"`
 }
 
 // Item is one prompt, resource or resource template as clients see it; a resource's name is its URI.
@@ -158,7 +160,7 @@ func (o *Options) status() Status {
 	s.Problems = append(s.Problems, o.Problems()...)
 	s.Problems = append(s.Problems, snap.Problems()...)
 	for _, it := range snap.Items(catalog.Tool) {
-		s.Tools = append(s.Tools, Tool{Name: it.PublicName, Server: it.Server.Name, OwnName: it.Name, Hints: it.Hints})
+		s.Tools = append(s.Tools, Tool{Name: it.PublicName, Server: it.Server.Name, OwnName: it.Name, Hints: it.Hints, Hash: it.Digest.String()})
 	}
 	s.Prompts, s.Resources, s.Templates = items(snap, catalog.Prompt), items(snap, catalog.Resource), items(snap, catalog.Template)
 	perServer, loads := countItems(snap), o.Loads()

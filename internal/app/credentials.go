@@ -46,10 +46,10 @@ func (g *gateway) unauthorized(c *router.Call) {
 	}
 }
 
-// problems are those of the catalog and of the credentials.
+// problems are those that no snapshot has: of feeding Envoys, of the credentials, and of tools that are not what they were.
 func (g *gateway) problems() []catalog.Problem {
-	cfg := g.watched.current()
-	return slices.Concat(g.publisher.view.Load().problems, credentialWarnings(cfg), g.consentProblems(cfg))
+	cfg, view := g.watched.current(), g.publisher.view.Load()
+	return slices.Concat(view.problems, credentialWarnings(cfg), g.consentProblems(cfg), g.publisher.history.Problems(view.snapshot))
 }
 
 // credentialWarnings are about what was chosen, and yet is better known to whoever operates the gateway.

@@ -64,6 +64,8 @@ type publisher struct {
 	// token is what Envoys are given for a server whose token is fetched; nil means that there are no such servers.
 	token func(*config.Server) (config.Secret, bool)
 
+	history catalog.History
+
 	mu     sync.Mutex // guards what follows
 	cfg    *config.Config
 	states map[string]catalog.State
@@ -118,6 +120,7 @@ func (p *publisher) SetConfig(cfg *config.Config) {
 	for i := range cfg.Servers {
 		configured[cfg.Servers[i].Name] = true
 	}
+	p.history.Keep(configured)
 	maps.DeleteFunc(p.states, func(name string, _ catalog.State) bool { return !configured[name] })
 	p.mu.Unlock()
 	p.poke()
@@ -129,6 +132,11 @@ func (p *publisher) SetState(name string, st catalog.State) (listed bool) {
 	listed = st.Listing != nil && st.Listing != p.states[name].Listing
 	p.states[name] = st
 	p.mu.Unlock()
+	if listed {
+		for _, c := range p.history.Note(name, st.Listing, time.Now()) {
+			p.logger.Warn("tool definition changed", "server", name, "tool", c.Tool, "old", c.Old.String(), "new", c.New.String())
+		}
+	}
 	p.poke()
 	return listed
 }

@@ -170,16 +170,16 @@ func envoyTable(out io.Writer, st *admin.Status, now time.Time) {
 }
 
 func itemTable(out io.Writer, st *admin.Status) {
-	row, end := rows(out, "KIND", "NAME", "SERVER", "HINTS")
+	row, end := rows(out, "KIND", "NAME", "SERVER", "HINTS", "HASH")
 	for _, t := range st.Tools {
-		row("tool", t.Name, t.Server, t.Hints)
+		row("tool", t.Name, t.Server, t.Hints, t.Hash)
 	}
 	for _, list := range []struct {
 		kind  string
 		items []admin.Item
 	}{{"prompt", st.Prompts}, {"resource", st.Resources}, {"template", st.Templates}} {
 		for _, it := range list.items {
-			row(list.kind, it.Name, it.Server, "")
+			row(list.kind, it.Name, it.Server, "", "")
 		}
 	}
 	end()

@@ -28,7 +28,7 @@ func aStatus() *admin.Status {
 		},
 		VirtualServers: []admin.VirtualServer{{Name: "storms", Path: "/mcp/storms", Tools: 1}},
 		Problems:       []catalog.Problem{{Server: "late", Kind: "tool", Name: "x", Message: "is taken"}},
-		Tools:          []admin.Tool{{Name: "weather_x", Server: "weather", Hints: "readOnly=true"}},
+		Tools:          []admin.Tool{{Name: "weather_x", Server: "weather", Hints: "readOnly=true", Hash: "sha256:0123"}},
 		Prompts:        []admin.Item{{Name: "p", Server: "weather"}},
 		Envoys:         &[]admin.Envoy{{Node: "edge-1", Build: "envoy 1.40.0", ConnectedSince: at.Add(-72 * time.Hour), Serving: true, Refused: refused}},
 	}
@@ -64,8 +64,8 @@ Envoy edge-1 refuses Cluster late: no such thing
 
 server late tool x: is taken
 
-KIND    NAME       SERVER   HINTS
-tool    weather_x  weather  readOnly=true
+KIND    NAME       SERVER   HINTS          HASH
+tool    weather_x  weather  readOnly=true  sha256:0123
 prompt  p          weather`, strings.Join(lines, "\n"))
 }
 

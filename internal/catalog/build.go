@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -69,7 +70,7 @@ type builder struct {
 func (b *builder) server(cfg *config.Server) {
 	s := &Server{
 		Name: cfg.Name, Fingerprint: Fingerprint(cfg), Cluster: cfg.Name, Authority: cfg.Hostname, Path: cfg.Path,
-		Prefix: cfg.ToolPrefix, URIPrefix: cfg.URIPrefix, Timeout: cfg.Timeout, State: b.in.States[cfg.Name], Programmed: true,
+		Prefix: cfg.ToolPrefix, URIPrefix: cfg.URIPrefix, Timeout: cfg.Timeout, Pins: pinsOf(cfg), State: b.in.States[cfg.Name], Programmed: true,
 	}
 	if b.in.Cluster != nil {
 		s.Cluster = b.in.Cluster(cfg)
@@ -110,8 +111,8 @@ func (b *builder) take(s *Server, timeoutOf func(tool string) time.Duration) {
 	b.features.add(s)
 	b.features.Instructions = addInstructions(b.features.Instructions, s)
 	for kind := range kinds {
-		for _, def := range s.State.Listing.Items[kind] {
-			b.item(s, timeoutOf, kind, def)
+		for i, def := range s.State.Listing.Items[kind] {
+			b.item(s, timeoutOf, kind, i, def)
 		}
 	}
 }
@@ -145,8 +146,8 @@ func addInstructions(others string, s *Server) string {
 	return others + "# " + s.Name + "\n\n" + text
 }
 
-// item adds one definition, unless its public name is taken.
-func (b *builder) item(s *Server, timeoutOf func(tool string) time.Duration, kind Kind, def json.RawMessage) {
+// item adds one definition, the i-th of its kind, unless its public name is taken.
+func (b *builder) item(s *Server, timeoutOf func(tool string) time.Duration, kind Kind, i int, def json.RawMessage) {
 	member := "name"
 	switch kind {
 	case Resource:
@@ -162,6 +163,9 @@ func (b *builder) item(s *Server, timeoutOf func(tool string) time.Duration, kin
 	}
 	it := &Item{Kind: kind, Server: s, Name: name, PublicName: publicName(s, kind, name), Definition: def, Timeout: s.Timeout}
 	l := &b.snap.lists[kind]
+	if kind == Tool && !b.pinned(it, i) {
+		return
+	}
 	if kind == Tool && slices.Contains(b.in.Reserved, it.PublicName) {
 		b.report(s, kind, it.PublicName, "the gateway has a tool of this name itself; give the server a toolPrefix")
 		return
@@ -190,6 +194,9 @@ func (b *builder) item(s *Server, timeoutOf func(tool string) time.Duration, kin
 		}
 		h := parseHints(def)
 		it.Hints, it.Replayable, it.Timeout = h.String(), h.readOnly || h.idempotent, timeoutOf(name)
+		if place := networkRef(def); place != "" {
+			b.report(s, kind, it.PublicName, fmt.Sprintf("a schema of its definition refers to %.200q, on the network: the gateway does not fetch that, and what it says can change", place))
+		}
 	case Template:
 		match, err := compileTemplate(it.PublicName)
 		if err != nil {
@@ -202,6 +209,30 @@ func (b *builder) item(s *Server, timeoutOf func(tool string) time.Duration, kin
 		it.Replayable = true
 	}
 	l.add(it)
+}
+
+// pinsOf are the pins of a server in order: what is sent to another process is the same whenever it means the same.
+func pinsOf(cfg *config.Server) []Pin {
+	var out []Pin
+	for _, tool := range slices.Sorted(maps.Keys(cfg.Pins)) {
+		out = append(out, Pin{tool, cfg.Pins[tool]})
+	}
+	return out
+}
+
+// pinned tells whether a tool, the i-th of its server, is the one that the configuration pins, if it pins one (Invariant 5).
+func (b *builder) pinned(it *Item, i int) bool {
+	if l := it.Server.State.Listing; len(l.Digests) == len(l.Items[Tool]) {
+		it.Digest = l.Digests[i]
+	} else {
+		it.Digest = DigestOf(l.Items[Tool][i])
+	}
+	pin := it.Server.pin(it.Name)
+	if pin == "" || pin == it.Digest.String() {
+		return true
+	}
+	b.report(it.Server, Tool, it.PublicName, fmt.Sprintf("its definition has the hash %s, and the configuration pins %s: look at what the server says of it before you change the pin", it.Digest, pin))
+	return false
 }
 
 func taken(owner *Item, s *Server) string {

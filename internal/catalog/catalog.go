@@ -51,6 +51,8 @@ type Listing struct {
 	Instructions string
 	// Items holds the definitions by Kind, in the server's order, each a valid JSON object.
 	Items [kinds][]json.RawMessage
+	// Digests are those of the tools, in their order, so that they are not made anew for each snapshot. They may be left out.
+	Digests []Digest
 	// Cache is what the server said by Kind of how long its lists stay as they are.
 	Cache [kinds]Cache
 	// Problems are violations of the protocol that were worked around.
@@ -143,6 +145,8 @@ type Server struct {
 	PerCaller bool
 	// Carried tells that the broker makes all calls, because Envoy does not have the token for them.
 	Carried bool
+	// Pins are in order of their tools.
+	Pins []Pin
 	// PerUser tells that each caller must have given the gateway a credential for it.
 	PerUser bool
 	caps    capabilities
@@ -188,6 +192,8 @@ type Item struct {
 	PublicName string
 	// Definition is the server's definition with the public name in place of its own, else verbatim.
 	Definition json.RawMessage
+	// Digest is that of a tool's own definition.
+	Digest Digest
 	// Hints is the value of wire.HeaderHints.
 	Hints string
 	// Replayable tells that a call may be repeated: read-only or idempotent by annotation.

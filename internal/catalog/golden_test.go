@@ -29,6 +29,7 @@ type input struct {
 		Prefix       string
 		URIPrefix    bool                     `yaml:"uriPrefix"`
 		ToolTimeouts map[string]time.Duration `yaml:"toolTimeouts"`
+		Pins         map[string]string
 		Listing      *struct {
 			Sessions     bool
 			Capabilities string
@@ -127,7 +128,7 @@ func readInput(t *testing.T, path string) Input {
 	for _, s := range file.Servers {
 		in.Servers = append(in.Servers, config.Server{
 			Name: s.Name, Scheme: "http", Host: "backend", Port: 80, Path: "/mcp", Enabled: !s.Disabled,
-			ToolPrefix: s.Prefix, URIPrefix: s.URIPrefix, Timeout: time.Minute, ToolTimeouts: s.ToolTimeouts,
+			ToolPrefix: s.Prefix, URIPrefix: s.URIPrefix, Timeout: time.Minute, ToolTimeouts: s.ToolTimeouts, Pins: s.Pins,
 		})
 		unprogrammed["cluster/"+s.Name] = s.Unprogrammed
 		if s.Listing == nil {

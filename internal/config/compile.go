@@ -74,6 +74,7 @@ func (c *compiler) server(spec ServerSpec, field string) Server {
 	}
 	s.Timeout = c.timeout(spec.Timeout, DefaultTimeout, child(field, "timeout"))
 	s.ToolTimeouts = c.toolTimeouts(spec.Tools, child(field, "tools"))
+	s.Pins = c.pins(spec.Pin, child(field, "pin"))
 	s.TLS = c.tls(&s, spec.TLS, child(field, "tls"))
 	return s
 }
@@ -129,9 +130,7 @@ func (c *compiler) toolTimeouts(tools map[string]ToolSpec, field string) map[str
 	var timeouts map[string]time.Duration
 	for name, tool := range tools {
 		member := child(field, name)
-		if name == "" || strings.ContainsFunc(name, isControl) {
-			c.field(member, "a tool's name must not be empty or have control characters")
-		}
+		c.toolName(name, member)
 		if tool.Timeout == nil {
 			continue
 		}
@@ -141,6 +140,33 @@ func (c *compiler) toolTimeouts(tools map[string]ToolSpec, field string) map[str
 		timeouts[name] = c.timeout(tool.Timeout, 0, child(member, "timeout"))
 	}
 	return timeouts
+}
+
+func (c *compiler) toolName(name, field string) {
+	if name == "" || strings.ContainsFunc(name, isControl) {
+		c.field(field, "a tool's name must not be empty or have control characters")
+	}
+}
+
+// isHash tells whether a definition can be pinned by it.
+func isHash(text string) bool {
+	digits, ok := strings.CutPrefix(text, "sha256:")
+	return ok && len(digits) == 64 && strings.Trim(digits, "0123456789abcdef") == ""
+}
+
+// pins is nil where no tool is pinned.
+func (c *compiler) pins(pins map[string]string, field string) map[string]string {
+	for name, hash := range pins {
+		member := child(field, name)
+		c.toolName(name, member)
+		if !isHash(hash) {
+			c.field(member, "%q must be sha256: and 64 lower-case hexadecimal digits, as /status shows them", hash)
+		}
+	}
+	if len(pins) == 0 {
+		return nil
+	}
+	return pins
 }
 
 // readFile reads a file that the configuration names, with its path resolved against the configuration file's folder.

@@ -52,6 +52,8 @@ type Server struct {
 	Timeout time.Duration
 	// ToolTimeouts holds the calls that differ, by the server's own tool name.
 	ToolTimeouts map[string]time.Duration
+	// Pins holds the hashes of the definitions that tools must have to be offered, as "sha256:" and 64 hexadecimal digits, by the server's own tool name.
+	Pins map[string]string
 
 	// TLS is nil for http and never nil for https.
 	TLS *TLS

@@ -44,6 +44,7 @@ type ServerSpec struct {
 	Timeout    *Duration           `yaml:"timeout,omitempty"`
 	TLS        *TLSSpec            `yaml:"tls,omitempty"`
 	Tools      map[string]ToolSpec `yaml:"tools,omitempty"`
+	Pin        map[string]string   `yaml:"pin,omitempty"`
 }
 
 // CredentialSpec names where a server's credential is found: a static one by env or file, any other by the key of its kind. There is no key for

@@ -116,6 +116,7 @@ type rendered struct {
 	Credential   map[string]any    `yaml:"credential,omitempty"`
 	Timeout      time.Duration     `yaml:"timeout"`
 	ToolTimeouts map[string]string `yaml:"toolTimeouts,omitempty"`
+	Pins         map[string]string `yaml:"pins,omitempty"`
 	TLS          map[string]string `yaml:"tls,omitempty"`
 }
 
@@ -127,7 +128,7 @@ func render(t *testing.T, config *Config) string {
 		s := &config.Servers[i]
 		r := rendered{
 			Name: s.Name, URL: s.URL(), Parts: []any{s.Scheme, s.Host, s.Port, s.Path}, Hostname: s.Hostname, Cluster: s.Cluster, Enabled: s.Enabled,
-			ToolPrefix: s.ToolPrefix, URIPrefix: s.URIPrefix, Headers: s.Headers, Timeout: s.Timeout,
+			ToolPrefix: s.ToolPrefix, URIPrefix: s.URIPrefix, Headers: s.Headers, Timeout: s.Timeout, Pins: s.Pins,
 		}
 		if c := s.Credential; c != nil {
 			r.Credential = renderCredential(c)

@@ -151,7 +151,7 @@ func (m *Manager) apply(cfg *config.Server) {
 // connectionOf is a server's configuration without what can change while its connections stay.
 func connectionOf(cfg *config.Server) config.Server {
 	c := *cfg
-	c.ToolPrefix, c.URIPrefix, c.Timeout, c.ToolTimeouts = "", false, 0, nil
+	c.ToolPrefix, c.URIPrefix, c.Timeout, c.ToolTimeouts, c.Pins = "", false, 0, nil, nil
 	c.Credential = sentBy(cfg.Credential)
 	if cfg.TLS != nil {
 		tls := *cfg.TLS

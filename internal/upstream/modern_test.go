@@ -93,6 +93,7 @@ func TestModernServer(t *testing.T) {
 			Modern: "2026-07-28", Capabilities: raw(`{"tools":{"listChanged":true}}`), ServerInfo: raw(`{"name":"script","version":"2"}`), Instructions: "Be kind.",
 			Items: [4][]rawMessage{{raw(`{"name":"a","n":9007199254740993}`), raw(`{"name":"b"}`)}},
 		}
+		want.Digests = catalog.DigestsOf(want.Items[catalog.Tool])
 		want.Cache[catalog.Tool] = catalog.Cache{Told: true, TTL: 90 * time.Second, Private: true}
 		assert.Equal(t, want, st.Listing)
 		assert.Empty(t, s.requests("initialize"), "the server names no revision with sessions")

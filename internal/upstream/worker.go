@@ -139,6 +139,7 @@ func (w *worker) ready(l *catalog.Listing) (news bool) {
 	if news = !sameListing(w.state.Listing, l); !news {
 		l = w.state.Listing
 	} else {
+		l.Digests = catalog.DigestsOf(l.Items[catalog.Tool])
 		w.log.Info("server listed", "revision", l.Revision, "modern", l.Modern, "sessions", l.Sessions, "tools", len(l.Items[catalog.Tool]),
 			"prompts", len(l.Items[catalog.Prompt]), "resources", len(l.Items[catalog.Resource]),
 			"templates", len(l.Items[catalog.Template]), "problems", len(l.Problems))

@@ -98,6 +98,7 @@ func TestWorkerPublishesWhatAServerSays(t *testing.T) {
 			Items: [4][]rawMessage{
 				{raw(`{"name":"a","n":1e400}`), raw(`{"name":"b"}`)}, {raw(`{"name":"p"}`)}, {raw(`{"uri":"r:1"}`)}, {raw(`{"uriTemplate":"r:{id}"}`)},
 			},
+			Digests:  catalog.DigestsOf([]rawMessage{raw(`{"name":"a","n":1e400}`), raw(`{"name":"b"}`)}),
 			Problems: []string{"tool number 3 is left out: it is not an object"},
 		}, st.Listing)
 		assert.Contains(t, s.requests("initialize")[0].Body,
