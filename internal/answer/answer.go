@@ -143,6 +143,8 @@ func (a *Answer) refusedCaller() Step {
 func (a *Answer) eventStream() Step {
 	a.stream = relay.New(a.call.Session, a.call.Server.Name, relay.Options{
 		Kind:     session.SealCallEvent,
+		ID:       a.call.ID,
+		Resumed:  a.call.ID == nil,
 		Answered: func(id []byte) { a.answered = a.answered || relay.SameID(id, a.call.ID) },
 		Event:    func(string) { a.events = true },
 	})

@@ -173,7 +173,7 @@ func (b *Broker) attempt(ctx context.Context, c caller, server *catalog.Server, 
 	case relay.Plain:
 		verdict, why = relay.Bad, fmt.Sprintf("took the request without an answer (HTTP status %d)", resp.StatusCode)
 	case relay.Message:
-		verdict, why = check(resp)
+		verdict, why = check(resp, id)
 		if verdict == relay.Message {
 			return resp, nil
 		}
@@ -190,8 +190,8 @@ func (b *Broker) attempt(ctx context.Context, c caller, server *catalog.Server, 
 	return nil, badGateway(id, http.StatusBadGateway, server.Name, why)
 }
 
-// check holds a JSON answer back until it is known to be one, if it is not too large for that.
-func check(resp *http.Response) (relay.Verdict, string) {
+// check holds a JSON answer back until it is known to be one, to the request with that id unless it is nil, if it is not too large for that.
+func check(resp *http.Response, id []byte) (relay.Verdict, string) {
 	held, err := io.ReadAll(io.LimitReader(resp.Body, relay.CheckLimit+1))
 	if err != nil {
 		return relay.Bad, "broke off its answer: " + err.Error()
@@ -204,7 +204,14 @@ func check(resp *http.Response) (relay.Verdict, string) {
 	if len(held) > relay.CheckLimit {
 		return relay.Message, ""
 	}
-	return relay.CheckMessage(resp.StatusCode, held)
+	verdict, why := relay.CheckMessage(resp.StatusCode, held)
+	if verdict != relay.Message || id == nil {
+		return verdict, why
+	}
+	if m, err := jsonrpc.Parse(held, jsonrpc.Limits{MaxDepth: relay.MaxDepth}); err == nil && m.ID.Present() && !relay.SameID(m.ID.Of(held), id) {
+		return relay.Bad, "answered another request than the one it was sent"
+	}
+	return verdict, why
 }
 
 func badGateway(id []byte, status int, server, what string) *jsonrpc.Error {
@@ -216,6 +223,8 @@ func (b *Broker) stream(body io.ReadCloser, s *session.Session, server string, i
 	st := &rewritten{body: body, server: server, id: id}
 	st.rewriter = relay.New(s, server, relay.Options{
 		Kind:     session.SealCallEvent,
+		ID:       id,
+		Resumed:  id == nil,
 		Answered: func(got []byte) { st.answered = st.answered || relay.SameID(got, id) },
 		Event:    func(string) { st.resumable = true },
 	})

@@ -126,7 +126,7 @@ func judgeModern(resp *http.Response) (why string) {
 func checkModern(resp *http.Response) (relay.Verdict, string) {
 	status := resp.StatusCode
 	resp.StatusCode = http.StatusOK
-	verdict, why := check(resp)
+	verdict, why := check(resp, nil)
 	resp.StatusCode = status
 	if status != http.StatusOK {
 		resp.Header.Set("Content-Type", "application/json") // which some forget with a refusal

@@ -294,8 +294,10 @@ func (b *Broker) readBackend(ctx context.Context, h *hub, server string, be sess
 		return last, resp.StatusCode >= http.StatusInternalServerError
 	}
 	rw := relay.New(h.session, server, relay.Options{
-		Kind:  session.SealStreamEvent,
-		Event: func(id string) { last = id },
+		Kind: session.SealStreamEvent,
+		// Some servers have one buffer for all streams of a session, so that what a resumed one brings may be a call's.
+		Resumed: after != "",
+		Event:   func(id string) { last = id },
 		Drop: func(method string) bool {
 			// The gateway tells of changed lists itself, once it has read them.
 			if strings.HasSuffix(method, "/list_changed") {

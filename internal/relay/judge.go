@@ -52,8 +52,8 @@ func Judge(status int, contentType, encoding string, bodiless bool) (v Verdict, 
 	return Bad, fmt.Sprintf("answered with HTTP status %d and content type %.60q", status, contentType)
 }
 
-// maxAnswerDepth is the deepest nesting of an answer: far beyond what is sensible, since it is the client's to judge.
-const maxAnswerDepth = 10_000
+// MaxDepth is the deepest nesting of an answer: far beyond what is sensible, since it is the client's to judge.
+const MaxDepth = 10_000
 
 // CheckMessage judges a whole JSON answer. It returns Message if it is the answer to a request, Forgotten if it says that
 // the server no longer knows the session (many say so with status 400, in words), else Bad.
@@ -64,7 +64,7 @@ func CheckMessage(status int, body []byte) (v Verdict, why string) {
 			return Forgotten, ""
 		}
 	}
-	m, err := jsonrpc.Parse(body, jsonrpc.Limits{MaxDepth: maxAnswerDepth})
+	m, err := jsonrpc.Parse(body, jsonrpc.Limits{MaxDepth: MaxDepth})
 	switch {
 	case err != nil:
 		return Bad, fmt.Sprintf("answered with HTTP status %d and what is no JSON-RPC message: %s", status, err.Message)

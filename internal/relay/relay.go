@@ -19,6 +19,8 @@ type Rewriter struct {
 	session *session.Session
 	server  string
 	kind    session.SealKind
+	id      []byte
+	resumed bool
 	split   sse.Splitter
 	drop    func(method string) bool
 	done    func(id []byte)
@@ -29,6 +31,10 @@ type Rewriter struct {
 type Options struct {
 	// Kind is session.SealCallEvent for the stream of a call, session.SealStreamEvent for a server's GET stream.
 	Kind session.SealKind
+	// ID is the raw id of the request that the stream answers, nil for a stream that a client listens on.
+	ID []byte
+	// Resumed tells that the stream goes on with another, which may have been that of a request whose id is not known here.
+	Resumed bool
 	// Drop tells which notifications are not passed on. Nil passes all.
 	Drop func(method string) bool
 	// Answered is told the raw id of every response that passed. It may be nil.
@@ -39,7 +45,7 @@ type Options struct {
 
 // New makes the rewriter of a stream that a server sends to a session.
 func New(s *session.Session, server string, o Options) *Rewriter {
-	return &Rewriter{session: s, server: server, kind: o.Kind, drop: o.Drop, done: o.Answered, seen: o.Event, split: sse.Splitter{Max: MaxEvent}}
+	return &Rewriter{session: s, server: server, kind: o.Kind, id: o.ID, resumed: o.Resumed, drop: o.Drop, done: o.Answered, seen: o.Event, split: sse.Splitter{Max: MaxEvent}}
 }
 
 // Push takes a chunk of the stream and appends to dst what is complete of it, rewritten.
@@ -85,12 +91,16 @@ func (r *Rewriter) message(data []byte) (rewritten []byte, pass bool) {
 	if len(data) == 0 {
 		return nil, true
 	}
-	m, err := jsonrpc.Parse(data, jsonrpc.Limits{})
+	m, err := jsonrpc.Parse(data, jsonrpc.Limits{MaxDepth: MaxDepth})
 	if err != nil {
-		return nil, true
+		// What is no JSON is none to a client either. What is, but can be read in two ways or is too deep, would be read by it and was not here.
+		return nil, err.Code != jsonrpc.CodeInvalidRequest || bytes.TrimLeft(data, " \t\r\n")[0] != '{'
 	}
 	switch m.Kind {
 	case jsonrpc.Response:
+		if !r.owns(m.ID.Of(data)) {
+			return nil, false
+		}
 		if r.done != nil {
 			r.done(m.ID.Of(data))
 		}
@@ -100,6 +110,18 @@ func (r *Rewriter) message(data []byte) (rewritten []byte, pass bool) {
 	default:
 		return r.notification(&m)
 	}
+}
+
+// owns tells whether a response with this raw id is the server's to give. To its client the gateway is one server, which answers all of its requests: one
+// of the servers behind could answer what another was asked, for ids are easily guessed.
+func (r *Rewriter) owns(id []byte) bool {
+	if len(id) == 0 || SameID(id, r.id) {
+		return true
+	}
+	if owner, known := r.session.CallOwner(id); known {
+		return owner == r.server
+	}
+	return r.resumed
 }
 
 func (r *Rewriter) notification(m *jsonrpc.Message) ([]byte, bool) {

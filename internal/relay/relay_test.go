@@ -87,7 +87,7 @@ func TestRewrite(t *testing.T) {
 			for _, eol := range []string{"\n", "\r\n", "\r"} {
 				ends := func(s string) string { return strings.ReplaceAll(s+"\n\n", "\n", eol) }
 				s := newSession(t)
-				r := New(s, "ns/a", Options{Kind: session.SealCallEvent})
+				r := New(s, "ns/a", Options{Kind: session.SealCallEvent, Resumed: true})
 				assert.Equal(t, ends(tc.want), unseal(s, rewrite(t, r, ends(tc.in))), "line ends %q", eol)
 			}
 		})
@@ -103,7 +103,7 @@ const stream = "\xef\xbb\xbf: hello\r\n\r\nid: 1\r\ndata: {\"jsonrpc\":\"2.0\",\
 func TestChunks(t *testing.T) {
 	s := newSession(t)
 	fresh := func() *Rewriter {
-		return New(s, "a", Options{Kind: session.SealStreamEvent, Drop: func(m string) bool { return m == "notifications/drop" }})
+		return New(s, "a", Options{Kind: session.SealStreamEvent, Resumed: true, Drop: func(m string) bool { return m == "notifications/drop" }})
 	}
 	want := rewrite(t, fresh(), stream)
 	require.Contains(t, unseal(s, want), `"requestId":"<r a 9007199254740993>"`)
@@ -150,6 +150,7 @@ func TestCallbacks(t *testing.T) {
 	var answered, events []string
 	r := New(newSession(t), "a", Options{
 		Kind:     session.SealCallEvent,
+		Resumed:  true,
 		Answered: func(id []byte) { answered = append(answered, string(id)) },
 		Event:    func(id string) { events = append(events, id) },
 	})
@@ -164,11 +165,38 @@ func TestCallbacks(t *testing.T) {
 func TestDropIsForNotificationsAlone(t *testing.T) {
 	s := newSession(t)
 	var asked []string
-	r := New(s, "a", Options{Kind: session.SealStreamEvent, Drop: func(m string) bool { asked = append(asked, m); return true }})
+	r := New(s, "a", Options{Kind: session.SealStreamEvent, Resumed: true, Drop: func(m string) bool { asked = append(asked, m); return true }})
 	got := rewrite(t, r, "id: 1\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n",
 		"data: {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\ndata: x\n\n")
 	assert.Equal(t, "data: {\"jsonrpc\":\"2.0\",\"id\":\"<r a 1>\",\"method\":\"ping\"}\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\ndata: x\n\n", unseal(s, got))
 	assert.Equal(t, []string{"notifications/tools/list_changed"}, asked)
+}
+
+// TestResponsesOfAnother: no server answers what another was asked, though ids are easily guessed and all are one server to the client.
+func TestResponsesOfAnother(t *testing.T) {
+	s := newSession(t)
+	defer s.BeginCall([]byte("7"), "a")()
+	defer s.BeginCall([]byte("8"), "a")()
+	defer s.BeginCall([]byte("9"), "b")()
+	event := func(data string) string { return "data: " + data + "\n\n" }
+	result := func(id string) string { return event(`{"jsonrpc":"2.0","id":` + id + `,"result":{}}`) }
+	own, also, others, unknown, noID := result("7"), result("8"), result("9"), result(`"x"`), event(`{"jsonrpc":"2.0","error":{"code":1,"message":"m"}}`)
+	twice := event(`{"jsonrpc":"2.0","id":7,"id":9,"result":{}}`)
+	escaped := event(`{"jsonrpc":"2.0","id":"call\u0020x","result":{}}`)
+	deep := event(`{"jsonrpc":"2.0","id":9,"result":` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + `}`)
+	tooDeep := event(`{"jsonrpc":"2.0","id":9,"result":` + strings.Repeat("[", 2*MaxDepth) + strings.Repeat("]", 2*MaxDepth) + `}`)
+	all := own + also + others + unknown + noID + twice + escaped + deep + tooDeep
+	for name, tc := range map[string]struct {
+		o    Options
+		want string
+	}{
+		"of a call":               {Options{Kind: session.SealCallEvent, ID: []byte("7")}, own + also + noID},
+		"of a call with a string": {Options{Kind: session.SealCallEvent, ID: []byte(`"call x"`)}, own + also + noID + escaped},
+		"listened on":             {Options{Kind: session.SealStreamEvent}, own + also + noID},
+		"resumed":                 {Options{Kind: session.SealCallEvent, Resumed: true}, own + also + unknown + noID + escaped},
+	} {
+		assert.Equal(t, tc.want, rewrite(t, New(s, "a", tc.o), all), name)
+	}
 }
 
 // TestRoundTrip proves that what a client sends back under a sealed id finds its server and that server's own raw id,
