@@ -80,6 +80,39 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestNamedTestsExist: a test that a page names as its proof is in the file that the page links to.
+func TestNamedTestsExist(t *testing.T) {
+	named := regexp.MustCompile("\\[`((?:Test|Fuzz)[A-Za-z0-9]+)`\\]\\(([^)#]+)\\)")
+	found := map[string]int{}
+	for path, page := range pages(t) {
+		for _, m := range named.FindAllStringSubmatch(page, -1) {
+			found[path]++
+			code, err := os.ReadFile(filepath.Join("..", filepath.Dir(path), m[2]))
+			require.NoError(t, err, path)
+			assert.Contains(t, string(code), "\nfunc "+m[1]+"(", "%s: there is no %s in %s", path, m[1], m[2])
+		}
+		if path != "SECURITY.md" {
+			continue // elsewhere a name may be a word of advice
+		}
+		bare := regexp.MustCompile("`(?:Test|Fuzz)[A-Z][A-Za-z0-9]+`").FindAllString(page, -1)
+		assert.Len(t, bare, found[path], "%s: a test is named without a link to its file: %v", path, bare)
+	}
+	assert.Greater(t, found["SECURITY.md"], 40)
+}
+
+// TestEveryInvariantHasItsProof: the threat model goes over all of them.
+func TestEveryInvariantHasItsProof(t *testing.T) {
+	all := pages(t)
+	_, invariants, found := strings.Cut(all["docs/design/overview.md"], "\n## Invariants\n")
+	require.True(t, found)
+	invariants, _, _ = strings.Cut(invariants, "\n## ")
+	numbers := regexp.MustCompile(`(?m)^(\d+)\. `).FindAllStringSubmatch(invariants, -1)
+	require.NotEmpty(t, numbers)
+	for _, n := range numbers {
+		assert.Regexp(t, "(?m)^\\| "+n[1]+"\\. .*\\[`Test", all["SECURITY.md"], "Invariant %s", n[1])
+	}
+}
+
 // TestEveryPageCanBeFound: from the front page, by links.
 func TestEveryPageCanBeFound(t *testing.T) {
 	all := pages(t)

@@ -269,7 +269,7 @@ type Status struct {
 		Sessions, Programmed        bool
 	}
 	Problems []struct{ Server, Kind, Name, Message string }
-	Tools    []struct{ Name, Server, OwnName string }
+	Tools    []struct{ Name, Server, OwnName, Hash string }
 	// VirtualServers are counted by what they have.
 	VirtualServers []struct {
 		Name, Path                           string

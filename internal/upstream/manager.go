@@ -16,6 +16,18 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
+// The defaults of ManagerOptions.
+const (
+	defaultRefresh          = 5 * time.Minute
+	defaultPoll             = 30 * time.Second
+	defaultSpacing          = 200 * time.Millisecond
+	defaultDiscoveryTimeout = 30 * time.Second
+	defaultListTimeout      = 5 * time.Minute
+	defaultMaxPages         = 10_000
+	defaultMaxItems         = 100_000
+	defaultMaxBytes         = 64 << 20
+)
+
 // ManagerOptions are what all workers have in common. The zero value of each field is good for use.
 type ManagerOptions struct {
 	Logger *slog.Logger
@@ -55,16 +67,16 @@ func (o *ManagerOptions) setDefaults() {
 	if o.Unchanged == nil {
 		o.Unchanged = func(string, []catalog.Kind) {}
 	}
-	o.Refresh = cmp.Or(o.Refresh, 5*time.Minute)
-	o.Poll = cmp.Or(o.Poll, 30*time.Second)
-	o.Spacing = cmp.Or(o.Spacing, 200*time.Millisecond)
-	o.DiscoveryTimeout = cmp.Or(o.DiscoveryTimeout, 30*time.Second)
-	o.ListTimeout = cmp.Or(o.ListTimeout, 5*time.Minute)
+	o.Refresh = cmp.Or(o.Refresh, defaultRefresh)
+	o.Poll = cmp.Or(o.Poll, defaultPoll)
+	o.Spacing = cmp.Or(o.Spacing, defaultSpacing)
+	o.DiscoveryTimeout = cmp.Or(o.DiscoveryTimeout, defaultDiscoveryTimeout)
+	o.ListTimeout = cmp.Or(o.ListTimeout, defaultListTimeout)
 	o.Backoff.First = cmp.Or(o.Backoff.First, 100*time.Millisecond)
 	o.Backoff.Max = cmp.Or(o.Backoff.Max, 30*time.Second)
-	o.Limits.MaxPages = cmp.Or(o.Limits.MaxPages, 10_000)
-	o.Limits.MaxItems = cmp.Or(o.Limits.MaxItems, 100_000)
-	o.Limits.MaxBytes = cmp.Or(o.Limits.MaxBytes, 64<<20)
+	o.Limits.MaxPages = cmp.Or(o.Limits.MaxPages, defaultMaxPages)
+	o.Limits.MaxItems = cmp.Or(o.Limits.MaxItems, defaultMaxItems)
+	o.Limits.MaxBytes = cmp.Or(o.Limits.MaxBytes, defaultMaxBytes)
 }
 
 // initialize is what a worker opens its session with.
