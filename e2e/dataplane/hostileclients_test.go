@@ -35,8 +35,8 @@ func costsOf(t *testing.T, g *testbed.Gateway) costs {
 // frugal keeps the collector from leaving several times as much as is live, so that what is measured is what is needed.
 const frugal = "GOGC=50"
 
-// allowed is what an attack may cost in memory, in each of the two processes. It is generous, since the race detector takes several times what it watches;
-// what the attacks would cost without a bound is more by an order of magnitude.
+// allowed is what the attacks may cost in memory, in each of the two processes; without bounds they would cost several times as much. It is not asked where the
+// race detector multiplies all memory: the same tests run without it, with the router inside of Envoy and beside it.
 const allowed = 512 << 20
 
 // bounded tells that the attacks since then have cost no more than is allowed, and that nothing of them is left.
@@ -52,8 +52,10 @@ func (before costs) bounded(t *testing.T, g *testbed.Gateway) {
 		now = costsOf(t, g)
 		return now.goroutines < before.goroutines+20 && now.gateway.Descriptors < before.gateway.Descriptors+20 && now.envoy.Descriptors < before.envoy.Descriptors+20
 	})
-	assert.Less(t, now.gateway.Peak, before.gateway.Peak+allowed, "the gateway's memory")
-	assert.Less(t, now.envoy.Peak, before.envoy.Peak+allowed, "Envoy's memory")
+	if !testbed.Raced() {
+		assert.Less(t, now.gateway.Peak, before.gateway.Peak+allowed, "the gateway's memory")
+		assert.Less(t, now.envoy.Peak, before.envoy.Peak+allowed, "Envoy's memory")
+	}
 	assert.Zero(t, g.Metric(t, "mcp_gateway_router_faults_total"))
 }
 
@@ -132,6 +134,9 @@ func TestHostileClients(t *testing.T) {
 			"event streams that nobody reads": unreadStreams,
 		} {
 			t.Run(name, func(t *testing.T) {
+				if strings.HasSuffix(name, "that nobody reads") && testbed.Raced() {
+					t.Skip("it takes a minute with the race detector, and is tested without")
+				}
 				attack(t, b, c)
 				for _, tool := range []string{"u_tool", "plain_tool"} {
 					c.Call(t, tool, "{}").Result(t)
@@ -494,20 +499,20 @@ func unreadStreams(t *testing.T, b *hostileBed, _ *testbed.Client) {
 	for _, session := range []*testbed.Client{reader, idler} {
 		testbed.Await(t, "the server's streams to be open", func() bool { return len(b.u.Calls(session.Name, testbed.Verb(http.MethodGet))) > 0 })
 	}
-	const many = 1000
-	event := "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":\"%d " + strings.Repeat("x", 64<<10) + "\"}}\n\n"
+	const many, size = 800, 64 << 10 // more than may wait, with all that the connections hold
+	event := "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":\"%d %s\"}}\n\n"
 	for i := range many {
-		said := fmt.Sprintf(event, i)
-		b.u.Push(idler.Name, said)
-		b.u.Push(reader.Name, said)
+		b.u.Push(idler.Name, fmt.Sprintf(event, i, strings.Repeat("x", size)))
+		b.u.Push(reader.Name, fmt.Sprintf(event, i, "x"))
 		stream.Find(t, fmt.Sprintf(`"data":"%d `, i)) // nothing is lost for who reads
 	}
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(testbed.Patience)))
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	require.NoError(t, err)
 	defer func() { _ = resp.Body.Close() }()
 	n, err := io.Copy(io.Discard, resp.Body)
 	assert.False(t, isTimeout(err), "the stream has been ended")
-	assert.Less(t, n, int64(many)*(64<<10), "before all was kept for who does not read it")
+	assert.Less(t, n, int64(many*size), "before all was kept for who does not read it")
 }
 
 func isTimeout(err error) bool {

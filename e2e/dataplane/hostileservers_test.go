@@ -67,9 +67,9 @@ func TestHostileLists(t *testing.T) {
 		}
 		return testbed.NewUpstream(t, testbed.Script{Sessionless: true, Tools: tools})
 	}
-	g := testbed.StartGateway(t, testbed.Options{Mode: testbed.Fed, Env: []string{frugal}, Servers: specs(map[string]*testbed.Upstream{
-		"good":  script(nil),
-		"pages": testbed.NewUpstream(t, endless),
+	upstreams := map[string]*testbed.Upstream{
+		"good":    script(nil),
+		"endless": testbed.NewUpstream(t, endless),
 		"giant": script(on("tools/list", func(w http.ResponseWriter, c *testbed.Call) {
 			if sent.Load() > 0 {
 				<-c.Context().Done() // once is enough for what is said of it
@@ -96,10 +96,18 @@ func TestHostileLists(t *testing.T) {
 		"names": definitions(
 			`{"name":"break\r\nx-mcp-servername: good","inputSchema":{"type":"object"}}`, `{"name":"nul\u0000","inputSchema":{"type":"object"}}`,
 			`{"name":"t\u043eol","inputSchema":{"type":"object"}}`, `{"name":"tool","inputSchema":{"type":"object"}}`, `{"name":"%REQ(authorization)%","inputSchema":{"type":"object"}}`),
-	})})
-	told := map[string]string{
-		"pages": "more than 67108864 bytes", "giant": "67108864 bytes", "wrongid": "answered a request that was not made", "moved": "redirect", "moved-later": "redirect", "refs": metadata.url,
 	}
+	told := map[string]string{
+		"endless": "more than 67108864 bytes", "giant": "67108864 bytes", "wrongid": "answered a request that was not made", "moved": "redirect", "moved-later": "redirect", "refs": metadata.url,
+	}
+	if testbed.Raced() {
+		// 64 MiB of definitions and more take a minute there, and no other way than a few do.
+		for _, server := range []string{"endless", "giant"} {
+			delete(upstreams, server)
+			delete(told, server)
+		}
+	}
+	g := testbed.StartGateway(t, testbed.Options{Mode: testbed.Fed, Env: []string{frugal}, Servers: specs(upstreams)})
 	c := testbed.Connect(t, g.Endpoint)
 	before := costsOf(t, g)
 	for server, want := range told {
@@ -112,8 +120,9 @@ func TestHostileLists(t *testing.T) {
 	assert.Less(t, sent.Load(), int64(256<<20))
 	t.Run("names", func(t *testing.T) { oddNamesOfServers(t, g) })
 	assert.Zero(t, metadata.visited.Load(), "nobody follows a redirect or a reference")
-	usage := g.Process.Usage(t)
-	assert.Less(t, usage.Peak, before.gateway.Peak+3*allowed, "the gateway's memory")
+	if !testbed.Raced() {
+		assert.Less(t, g.Process.Usage(t).Peak, before.gateway.Peak+2*allowed, "the gateway's memory")
+	}
 }
 
 // saidOf is all that the status says of a server.
@@ -210,7 +219,7 @@ func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
 	beside(t, func(t *testing.T, mode testbed.Mode) {
 		fl := &flood{left: make(chan struct{}, 16)}
-		const giant = 1 << 30
+		giant := giantSize()
 		tools := []testbed.Tool{
 			{Name: "good"},
 			{Name: "flood", Call: fl.call},
@@ -262,9 +271,9 @@ func TestHostileAnswers(t *testing.T) {
 				c := client()
 				if way.name != "straight" {
 					body, _ := c.ToolCall(way.prefix+"document", "{}")
-					assert.Greater(t, drained(t, c, body), int64(giant), "a document streams through, however large")
+					assert.Greater(t, drained(t, c, body), giant, "a document streams through, however large")
 				}
-				if way.prefix == "u_" {
+				if way.prefix == "u_" && !testbed.Raced() {
 					c = client()
 					body, _ := c.ToolCall("u_event", "{}")
 					assert.Less(t, drained(t, c, body), int64(1<<20), "who has to look into a stream holds one event, and not any")
@@ -312,6 +321,14 @@ func answersOfAnother(t *testing.T, g *testbed.Gateway, u *testbed.Upstream) {
 	waiting.Close()
 }
 
+// giantSize is that of an answer that is more than anybody should have to hold.
+func giantSize() int64 {
+	if testbed.Raced() {
+		return 1 << 20 // the race detector has nothing to find in what it takes a minute for
+	}
+	return 1 << 30
+}
+
 // drained is how many bytes of an answer come.
 func drained(t *testing.T, c *testbed.Client, body string) int64 {
 	t.Helper()
@@ -348,15 +365,15 @@ func TestFiftyServers(t *testing.T) {
 		g := testbed.StartGateway(t, testbed.Options{Mode: mode, Servers: specs(upstreams)})
 		g.AwaitTools(t, append(good, "hangs_tool", "floods_tool", "resets_tool")...)
 
-		// The bad ones are called all the time meanwhile: one reads as fast as it can, two do not read at all.
+		// The bad ones are called all the time meanwhile: one reads as fast as it can, the others do not read at all.
 		trouble := testbed.Connect(t, g.Endpoint)
 		var wait sync.WaitGroup
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		for name := range bad {
-			for i := range 3 {
+			for _, calls := range []int{20, 1, 1, 1} {
 				body, _ := trouble.ToolCall(name+"_tool", "{}")
-				wait.Go(func() { provoke(ctx, trouble, body, i == 0) })
+				wait.Go(func() { provoke(ctx, trouble, body, calls) })
 			}
 		}
 		testbed.Await(t, "them all to be at it", func() bool {
@@ -386,9 +403,9 @@ func TestFiftyServers(t *testing.T) {
 	})
 }
 
-// provoke makes one call after the other, and reads a little of each answer or nothing for as long as it comes, until the context ends.
-func provoke(ctx context.Context, c *testbed.Client, body string, reads bool) {
-	for ctx.Err() == nil {
+// provoke makes one call after the other and reads a little of each answer, and in the end makes one that it does not read for as long as it goes on.
+func provoke(ctx context.Context, c *testbed.Client, body string, calls int) {
+	for i := range calls {
 		req, err := c.Request(ctx, http.MethodPost, strings.NewReader(body))
 		if err != nil {
 			return
@@ -397,9 +414,9 @@ func provoke(ctx context.Context, c *testbed.Client, body string, reads bool) {
 		if err != nil {
 			continue // it has been reset, or all is over
 		}
-		if reads {
+		if i < calls-1 {
 			_, _ = io.CopyN(io.Discard, resp.Body, 1<<20)
-		} else if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+		} else {
 			<-ctx.Done()
 		}
 		_ = resp.Body.Close()

@@ -67,7 +67,7 @@ func Main(m *testing.M) int {
 // found here.
 func build(bin, pkg string) error {
 	args := []string{"build", "-buildvcs=false", "-o", bin}
-	if raced() {
+	if Raced() {
 		args = append(args, "-race")
 	}
 	cmd := exec.Command("go", append(args, "github.com/guicassolato/mcp-gateway/"+pkg)...) //nolint:noctx // it ends by itself
@@ -106,7 +106,8 @@ func BuildModule(t testing.TB, version string) string {
 	return lib
 }
 
-func raced() bool {
+// Raced tells whether the tests and the gateway run with the race detector, which takes several times the memory and the time of what it watches.
+func Raced() bool {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return false
