@@ -48,6 +48,8 @@ type Options struct {
 	// Store is the URL of what the gateway shares with others, in a mode with a process of its own; empty means that there are none.
 	Store string
 	Env   []string
+	// Plain wants a gateway without the race detector, whatever the tests have: what it costs is measured.
+	Plain bool
 }
 
 // Gateway is a running gateway with its Envoy.
@@ -66,6 +68,7 @@ type Gateway struct {
 
 	command      Command
 	envoyCommand Command
+	more         []*Process // Envoys
 }
 
 // ServerSpec is the configuration of a server with its name as prefix.
@@ -105,7 +108,7 @@ func StartGateway(t testing.TB, o Options) *Gateway {
 	if o.Policies != "" {
 		flags = append(flags, "--policies", o.Policies)
 	}
-	bin := Program(t, GatewayBin)
+	bin := o.program(t)
 	if o.Mode == Standalone {
 		args := []string{"standalone", "--envoy", Program(t, EnvoyBin), "--port", port, "--router", "extproc"}
 		if Module() {
@@ -127,6 +130,14 @@ func StartGateway(t testing.TB, o Options) *Gateway {
 	}
 	g.AwaitReady(t)
 	return g
+}
+
+func (o *Options) program(t testing.TB) string {
+	t.Helper()
+	if o.Plain {
+		return plainGateway(t)
+	}
+	return Program(t, GatewayBin)
 }
 
 // beside prepares a gateway and an Envoy that are two processes.
@@ -156,7 +167,7 @@ func (g *Gateway) beside(t testing.TB, o Options, flags []string, port string) {
 			envoy = append(envoy, "--policies", o.Policies, "--public-url", g.Base)
 		}
 	}
-	bin := Program(t, GatewayBin)
+	bin := o.program(t)
 	g.command = Command{Path: bin, Args: gateway, Env: o.Env}
 	print := exec.CommandContext(t.Context(), bin, envoy...)
 	print.Env = append(os.Environ(), o.Env...)
@@ -200,6 +211,28 @@ func (g *Gateway) StartEnvoy(t testing.TB) {
 	t.Helper()
 	g.Envoy = Start(t, "envoy ("+string(g.Mode)+")", g.envoyCommand)
 }
+
+// AnotherEnvoy starts one more Envoy beside a gateway that feeds them, at the same address: the kernel shares new connections out.
+func (g *Gateway) AnotherEnvoy(t testing.TB) {
+	t.Helper()
+	c := g.envoyCommand
+	at := len(c.Args) - 1 // the file
+	file, err := os.ReadFile(c.Args[at])
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, used, _ := strings.Cut(g.EnvoyAdmin, ":")
+	_, free, _ := strings.Cut(FreeAddress(t), ":")
+	path := filepath.Join(t.TempDir(), "envoy.yaml")
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(file), used, free)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.Args = append(slices.Clone(c.Args[:at]), path)
+	g.more = append(g.more, Start(t, "another envoy", c))
+}
+
+// Envoys are all Envoys beside the gateway.
+func (g *Gateway) Envoys() []*Process { return append([]*Process{g.Envoy}, g.more...) }
 
 // AwaitReady waits until the gateway says that it is ready and Envoy takes connections.
 func (g *Gateway) AwaitReady(t testing.TB) {

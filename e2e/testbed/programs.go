@@ -66,8 +66,12 @@ func Main(m *testing.M) int {
 // build builds with the race detector if the tests themselves were: a race that only real traffic brings about is then
 // found here.
 func build(bin, pkg string) error {
+	return compile(bin, pkg, Raced())
+}
+
+func compile(bin, pkg string, race bool) error {
 	args := []string{"build", "-buildvcs=false", "-o", bin}
-	if Raced() {
+	if race {
 		args = append(args, "-race")
 	}
 	cmd := exec.Command("go", append(args, "github.com/guicassolato/mcp-gateway/"+pkg)...) //nolint:noctx // it ends by itself
@@ -75,6 +79,19 @@ func build(bin, pkg string) error {
 		return fmt.Errorf("cannot build %q: %w\n%s", pkg, err, out)
 	}
 	return nil
+}
+
+// plainGateway builds the gateway without the race detector, if the tests have it.
+func plainGateway(t testing.TB) string {
+	t.Helper()
+	if !Raced() {
+		return Program(t, GatewayBin)
+	}
+	bin := filepath.Join(t.TempDir(), "mcp-broker-router")
+	if err := compile(bin, "cmd/mcp-broker-router", false); err != nil {
+		t.Fatal(err)
+	}
+	return bin
 }
 
 // buildModule builds the router module, without the race detector, which cannot live in Envoy's process.

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/relay"
@@ -18,12 +17,9 @@ import (
 )
 
 const (
-	// streamBuffer is how many events may wait for a client that reads slowly before its stream is cut, and streamBytes how large they may be together:
-	// one event alone may be as large as a server makes it, 256 of those are more than there is memory.
-	streamBuffer = 256
-	streamBytes  = 4 << 20
 	// keepAlive is the time after which an idle stream gets a comment, so that a dead client is noticed.
-	keepAlive = 25 * time.Second
+	keepAlive      = 25 * time.Second
+	keepAliveEvent = ": keep-alive\n\n"
 	// writeTimeout is how long a client may take to read one event.
 	writeTimeout = 20 * time.Second
 	// reopenFirst and reopenMost bound the time between two tries to open a server's stream.
@@ -43,42 +39,15 @@ type hub struct {
 	followed map[string]*following // by server
 }
 
-type stream struct {
-	events chan []byte
-	bytes  atomic.Int64 // of the events that wait
-	cut    chan struct{}
-	once   sync.Once
-}
-
-func newStream() *stream {
-	return &stream{events: make(chan []byte, streamBuffer), cut: make(chan struct{})}
-}
-
 // send gives an event to one of the client's streams: the specification forbids to send it on several. It is the newest,
 // since a client that has lost its stream opens another before anybody here notices.
 func (h *hub) send(event []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, st := range slices.Backward(h.streams) {
-		if st.take(event) {
+		if st.push(event) {
 			return
 		}
-		st.once.Do(func() { close(st.cut) }) // it reads too slowly
-	}
-}
-
-// take puts an event behind those that wait, if there is room. There always is for one that has to wait for no other.
-func (st *stream) take(event []byte) bool {
-	if waiting := st.bytes.Add(int64(len(event))); waiting > streamBytes && waiting > int64(len(event)) {
-		st.bytes.Add(-int64(len(event)))
-		return false
-	}
-	select {
-	case st.events <- event:
-		return true
-	default:
-		st.bytes.Add(-int64(len(event)))
-		return false
 	}
 }
 
@@ -126,6 +95,8 @@ func (b *Broker) listen(w http.ResponseWriter, r *http.Request, s *session.Sessi
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-cache, no-transform")
+	// Envoy would keep the connection for an hour, and with it what it takes here: after ten thousand streams, that is all of them.
+	w.Header().Set("Connection", "close")
 	w.WriteHeader(http.StatusOK)
 	flush := http.NewResponseController(w)
 	if flush.Flush() != nil {
@@ -134,11 +105,12 @@ func (b *Broker) listen(w http.ResponseWriter, r *http.Request, s *session.Sessi
 	tick := time.NewTicker(keepAlive)
 	defer tick.Stop()
 	for {
-		event := []byte(": keep-alive\n\n")
+		var event []byte
 		select {
-		case event = <-st.events:
-			st.bytes.Add(-int64(len(event)))
+		case <-st.more:
+			event = st.next()
 		case <-tick.C:
+			event = []byte(keepAliveEvent)
 		case <-st.cut:
 			return
 		case <-s.Done():

@@ -208,9 +208,14 @@ func (b *Broker) tellSession(s *session.Session, sw *sessionWatch) {
 	sub := sw.sub // nobody else changes it
 	for {
 		select {
-		case event := <-sub.events:
-			b.sendTo(s, event)
+		case <-sub.more:
+			if event := sub.next(); event != nil {
+				b.sendTo(s, event)
+			}
 		case <-sub.ended:
+			sub = b.renewSessionWatch(s, sw)
+			b.watchMissing(s, sw)
+		case <-sub.cut: // more has changed at once than could wait
 			sub = b.renewSessionWatch(s, sw)
 			b.watchMissing(s, sw)
 		case <-sw.kick:

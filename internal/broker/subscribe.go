@@ -89,6 +89,7 @@ func (b *Broker) subscribe(w http.ResponseWriter, r *http.Request, m *jsonrpc.Me
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache, no-transform")
 	h.Set("X-Accel-Buffering", "no")
+	h.Set("Connection", "close") // as in listen
 	w.WriteHeader(http.StatusOK)
 	control := http.NewResponseController(w)
 	if !write(w, control, sub.acknowledgement()) {
@@ -96,16 +97,10 @@ func (b *Broker) subscribe(w http.ResponseWriter, r *http.Request, m *jsonrpc.Me
 	}
 	if b.serve(w, r, control, sub) {
 		// What was told before the end comes before it.
-		for {
-			select {
-			case event := <-sub.events:
-				if !write(w, control, event) {
-					return
-				}
-				continue
-			default:
+		for event := sub.next(); event != nil; event = sub.next() {
+			if !write(w, control, event) {
+				return
 			}
-			break
 		}
 		write(w, control, sub.end())
 	}
@@ -116,10 +111,12 @@ func (b *Broker) serve(w http.ResponseWriter, r *http.Request, control *http.Res
 	tick := time.NewTicker(keepAlive)
 	defer tick.Stop()
 	for {
-		event := []byte(": keep-alive\n\n")
+		var event []byte
 		select {
-		case event = <-sub.events:
+		case <-sub.more:
+			event = sub.next()
 		case <-tick.C:
+			event = []byte(keepAliveEvent)
 		case <-sub.cut:
 			return false
 		case <-sub.ended:
@@ -219,15 +216,7 @@ func (b *Broker) finish(sub *subscription) {
 }
 
 // notify queues a notification, of a resource where there is a URI. Who reads too slowly is cut off, and asks for the lists anew.
-func (s *subscription) notify(method, uri string) { s.queue(s.notification(method, uri)) }
-
-func (s *subscription) queue(event []byte) {
-	select {
-	case s.events <- event:
-	default:
-		s.once.Do(func() { close(s.cut) })
-	}
-}
+func (s *subscription) notify(method, uri string) { s.push(s.notification(method, uri)) }
 
 func (s *subscription) notification(method, uri string) []byte {
 	data := append([]byte(`{"jsonrpc":"2.0","method":"`), method...)

@@ -149,5 +149,5 @@ func (s *subscription) task(params []byte, wanted map[string]string) {
 	if err != nil {
 		return
 	}
-	s.queue(message(slices.Concat([]byte(`{"jsonrpc":"2.0","method":"notifications/tasks","params":`), changed, []byte("}"))))
+	s.push(message(slices.Concat([]byte(`{"jsonrpc":"2.0","method":"notifications/tasks","params":`), changed, []byte("}"))))
 }
