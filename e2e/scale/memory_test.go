@@ -2,61 +2,66 @@ package scale_test
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/guicassolato/mcp-gateway/e2e/testbed"
 )
 
 // sample is what a process holds at one moment.
 type sample struct {
-	resident, heap, stacks float64 // bytes; heap is what is in use or free and not given back
+	resident, live, stacks float64 // bytes; live is what the garbage collector found in use
 	goroutines, files      float64
 }
 
 func (s sample) String() string {
-	return fmt.Sprintf("%.1f MiB resident, heap %.1f, stacks %.1f, %.0f goroutines, %.0f descriptors", s.resident/(1<<20), s.heap/(1<<20), s.stacks/(1<<20), s.goroutines, s.files)
+	return fmt.Sprintf("%.1f MiB resident, live %.1f, stacks %.1f, %.0f goroutines, %.0f descriptors", s.resident/(1<<20), s.live/(1<<20), s.stacks/(1<<20), s.goroutines, s.files)
 }
 
-// perSession is how much more each of n sessions takes than before.
-func (s sample) perSession(before sample, n int) string {
+// per is how much more there is than before for each of n sessions.
+type per struct {
+	resident, live, stacks float64 // KiB
+	goroutines, files      float64
+}
+
+func (s sample) per(before sample, n int) per {
 	kib := func(a, b float64) float64 { return (a - b) / float64(n) / 1024 }
-	return fmt.Sprintf("%.2f KiB resident, heap %.2f, stacks %.2f, %.2f goroutines, %.2f descriptors a session",
-		kib(s.resident, before.resident), kib(s.heap, before.heap), kib(s.stacks, before.stacks),
-		(s.goroutines-before.goroutines)/float64(n), (s.files-before.files)/float64(n))
+	return per{
+		kib(s.resident, before.resident), kib(s.live, before.live), kib(s.stacks, before.stacks),
+		(s.goroutines - before.goroutines) / float64(n), (s.files - before.files) / float64(n),
+	}
 }
 
-func (s sample) kibMore(before sample, n int) float64 {
-	return (s.resident - before.resident) / float64(n) / 1024
+func (p per) String() string {
+	return fmt.Sprintf("%.2f KiB resident, live %.2f, stacks %.2f, %.2f goroutines, %.2f descriptors", p.resident, p.live, p.stacks, p.goroutines, p.files)
 }
 
-// measure reads what the gateway holds, from the kernel and from its own metrics.
+// measure reads what the gateway holds, from the kernel and from its own metrics, right after its garbage collector has run. That is brought about by
+// the garbage of reading metrics.
 func measure(t testing.TB, g *testbed.Gateway) sample {
 	t.Helper()
+	const collections = "go_gc_duration_seconds_count"
 	m := metrics(t, g)
+	before, live := m[collections], math.Inf(1)
+	testbed.Await(t, "the gateway to collect its garbage", func() bool {
+		for range 20 {
+			if m = metrics(t, g); m[collections] > before {
+				return true
+			}
+		}
+		return false
+	})
+	for range 5 { // it is swept a moment later
+		m = metrics(t, g)
+		live = min(live, m["go_memstats_heap_alloc_bytes"])
+	}
 	return sample{
-		resident: resident(t, g.Process), heap: m["go_memstats_heap_inuse_bytes"], stacks: m["go_memstats_stack_inuse_bytes"],
+		resident: resident(t, g.Process), live: live, stacks: m["go_memstats_stack_inuse_bytes"],
 		goroutines: m["go_goroutines"], files: m["process_open_fds"],
 	}
-}
-
-// settled is measure once nothing moves any more.
-func settled(t testing.TB, g *testbed.Gateway) sample {
-	t.Helper()
-	last := measure(t, g)
-	for range 20 {
-		time.Sleep(250 * time.Millisecond)
-		now := measure(t, g)
-		still := now.goroutines <= last.goroutines+2 && now.goroutines >= last.goroutines-2 && now.resident <= last.resident*1.01
-		last = now
-		if still {
-			break
-		}
-	}
-	return last
 }
 
 func metrics(t testing.TB, g *testbed.Gateway) map[string]float64 {

@@ -16,12 +16,14 @@ import (
 // a client costs no connection here: what is measured is the gateway.
 type server struct {
 	url                  string
+	tools                atomic.Pointer[string] // the result of tools/list
 	opened, ended, calls atomic.Int64
 }
 
 func startServer(t testing.TB) *server {
 	t.Helper()
 	s := &server{}
+	s.tools.Store(new(`{"tools":[{"name":"tool","inputSchema":{"type":"object"}}]}`))
 	address := testbed.FreeAddress(t)
 	s.url = "http://" + address + "/mcp"
 	testbed.Serve(t, address, s)
@@ -58,7 +60,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Mcp-Session-Id", "session-"+strconv.FormatInt(s.opened.Add(1), 10))
 		result = `{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"scale","version":"1"}}`
 	case "tools/list":
-		result = `{"tools":[{"name":"tool","inputSchema":{"type":"object"}}]}`
+		result = *s.tools.Load()
 	case "tools/call":
 		s.calls.Add(1)
 		result = `{"content":[{"type":"text","text":"done"}]}`

@@ -5,8 +5,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -24,17 +22,11 @@ type process struct {
 	hurry <-chan struct{}
 }
 
-// gcPercent is Go's GOGC where the environment has none: how far the heap may grow between two collections.
-const gcPercent = 400
-
 // Main runs the command line until it is done, the context ends, or a signal tells it to stop. It prints no error.
 func Main(ctx context.Context, version string, args []string, stdout, stderr io.Writer) error {
-	if _, set := os.LookupEnv("GOGC"); !set {
-		// The live heap is small beside what a request allocates and drops: a collection now and then is enough.
-		debug.SetGCPercent(gcPercent)
-	}
 	ctx, hurry, release := untilSignal(ctx)
 	defer release()
+	go tuneCollector(ctx)
 	p := &process{version: version, stdout: stdout, stderr: &lockedWriter{w: stderr}, hurry: hurry}
 	root := newRoot(p) //nolint:contextcheck // cobra hands the context to the commands
 	root.SetArgs(args)
