@@ -111,7 +111,7 @@ func (b *Broker) CredentialChanged(subject session.Subject, server string) {
 		if s.Subject() != subject {
 			return true
 		}
-		if be, ok := s.Backends()[server]; ok {
+		if be, ok := s.BackendNow(server); ok {
 			b.drop(s, server, be)
 		}
 		return true

@@ -211,7 +211,7 @@ func isInput(s *session.Session, m *jsonrpc.Message) bool {
 
 // passOn takes a client's notification to the server that works on its call.
 func (b *Broker) passOn(s *session.Session, server string, body []byte) {
-	be, ok := s.Backends()[server]
+	be, ok := s.BackendNow(server)
 	if !ok {
 		return
 	}

@@ -105,7 +105,7 @@ func (r *Registry) make(token string, c claims, start Start) *Session {
 	if r.sharing != nil {
 		s.shared = &shared{registry: r}
 	}
-	s.backends.Store(&map[string]Backend{})
+	s.backends.Store(&backends{})
 	s.lastUsed.Store(r.now().Unix())
 	return s
 }

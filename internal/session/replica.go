@@ -121,7 +121,7 @@ func (r *Replica) Put(rec Record) {
 		id: c.id, token: rec.Token, expires: c.expires, sealKey: r.keys.Seal, done: make(chan struct{}),
 		start: Start{Subject: c.subject, VirtualServer: rec.VirtualServer, Revision: rec.Revision},
 	}
-	s.backends.Store(&map[string]Backend{})
+	s.backends.Store(&backends{})
 	s.lastUsed.Store(r.now().Unix())
 	s.take(rec, r.round)
 	r.sessions.Store(rec.Token, s)
@@ -143,7 +143,7 @@ func (s *Session) take(rec Record, round int) {
 		}
 	}
 	s.dropped = still
-	s.backends.Store(&next)
+	s.backends.Store(backendsOf(next))
 }
 
 // Touch says that the registry still knows the session.

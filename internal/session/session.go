@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,8 +41,8 @@ type Session struct {
 	done     chan struct{}
 	closed   sync.Once
 
-	backends atomic.Pointer[map[string]Backend] // replaced, never modified
-	mu       sync.Mutex                         // guards writers of backends, calls and level
+	backends atomic.Pointer[backends] // replaced, never modified
+	mu       sync.Mutex               // guards writers of backends, calls and level
 	calls    map[string]*callOwner
 	level    json.RawMessage
 
@@ -93,15 +92,18 @@ func (s *Session) Done() <-chan struct{} { return s.done }
 
 // Backend is the open session with a server, if there is one that was opened with the server as it is now.
 func (s *Session) Backend(server, fingerprint string) (Backend, bool) {
-	b, ok := (*s.backends.Load())[server]
+	b, ok := s.backends.Load().of(server)
 	if !ok || b.Fingerprint != fingerprint {
 		return Backend{}, false
 	}
 	return b, true
 }
 
-// Backends are all open backend sessions by server. The map must not be modified.
-func (s *Session) Backends() map[string]Backend { return *s.backends.Load() }
+// BackendNow is the open session with a server, however the server was when it was opened.
+func (s *Session) BackendNow(server string) (Backend, bool) { return s.backends.Load().of(server) }
+
+// Backends are all open backend sessions by server.
+func (s *Session) Backends() map[string]Backend { return s.backends.Load().byServer() }
 
 // SetBackend records an opened backend session. It reports false when the session has ended meanwhile: then the
 // caller must close what it opened.
@@ -112,9 +114,7 @@ func (s *Session) SetBackend(server string, b Backend) bool {
 	if s.ended() {
 		return false
 	}
-	next := maps.Clone(*s.backends.Load())
-	next[server] = b
-	s.backends.Store(&next)
+	s.backends.Store(s.backends.Load().with(server, b))
 	return true
 }
 
@@ -129,12 +129,10 @@ func (s *Session) DropBackend(server, id string) {
 func (s *Session) drop(server, id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if b, ok := (*s.backends.Load())[server]; !ok || b.ID != id {
+	if b, ok := s.backends.Load().of(server); !ok || b.ID != id {
 		return false
 	}
-	next := maps.Clone(*s.backends.Load())
-	delete(next, server)
-	s.backends.Store(&next)
+	s.backends.Store(s.backends.Load().without(server))
 	return true
 }
 
@@ -153,6 +151,9 @@ func (s *Session) BeginCall(id []byte, server string) (end func()) {
 		s.mu.Lock()
 		if s.calls[key] == owner { // a client may have used the id again
 			delete(s.calls, key)
+		}
+		if len(s.calls) == 0 {
+			s.calls = nil // a map that rests takes as much as the rest of the session
 		}
 		s.mu.Unlock()
 		s.change()

@@ -244,7 +244,7 @@ func (r *Registry) adopt(token string, c claims, fields map[string]string) (*Ses
 	}
 	s := v.(*Session)
 	s.mu.Lock()
-	s.backends.Store(&backends)
+	s.backends.Store(backendsOf(backends))
 	s.level, s.shared.fields = level, fields
 	s.mu.Unlock()
 	s.lastUsed.Store(r.now().Unix())
