@@ -36,6 +36,9 @@ VALUES ?=
 FOLLOW ?= true
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 30s
+# How long `make soak` keeps the load up, and how long `make chaos` kills replicas.
+SOAK_TIME ?= 1h
+CHAOS_TIME ?= 3m
 # Flags for `make bench`.
 BENCH_FLAGS ?=
 # How often `make bench-go` repeats each benchmark, and an older result to compare with.
@@ -205,6 +208,14 @@ bench: build module ## Measure the gateway against a direct call and a plain Env
 .PHONY: bench-go
 bench-go: ## Run the Go benchmarks: [BENCH_COUNT=6] [BENCH_OLD=older/bench.txt to compare with]
 	@hack/bench-go.sh '$(BENCH_COUNT)' '$(BENCH_OLD)'
+
+.PHONY: soak
+soak: build ## Run many sessions, reloads and servers in full, then a load for SOAK_TIME that must leave memory and goroutines flat: [SOAK_TIME=1h]
+	@SOAK_TIME='$(SOAK_TIME)' TEST_FLAGS='$(TEST_FLAGS)' hack/soak.sh
+
+.PHONY: chaos
+chaos: build ## Kill replicas under load for CHAOS_TIME, then break servers, Redis, Envoy and the gateway in all the ways that are tested: [CHAOS_TIME=3m]
+	@CHAOS_TIME='$(CHAOS_TIME)' TEST_FLAGS='$(TEST_FLAGS)' hack/chaos.sh
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target in turn: [FUZZTIME=30s]

@@ -15,14 +15,14 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/config"
 )
 
-func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(testbed.MainPlain(m)) }
 
 // soakTime is how long the gateway has to stand the load: a moment, or as long as SOAK_TIME says, which asks for all else in full as well.
 func soakTime(t testing.TB) (d time.Duration, full bool) {
 	t.Helper()
 	text := os.Getenv("SOAK_TIME")
 	if text == "" {
-		return 4 * time.Second, false
+		return 3 * time.Second, false
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {

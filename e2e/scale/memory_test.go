@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/guicassolato/mcp-gateway/e2e/testbed"
 )
@@ -54,7 +55,8 @@ func measure(t testing.TB, g *testbed.Gateway) sample {
 		}
 		return false
 	})
-	for range 5 { // it is swept a moment later
+	for range 10 { // it is swept a moment later
+		time.Sleep(5 * time.Millisecond)
 		m = metrics(t, g)
 		live = min(live, m["go_memstats_heap_alloc_bytes"])
 	}

@@ -20,7 +20,7 @@ const (
 // costs the gateway no more than it may.
 func TestSessions(t *testing.T) {
 	const tool = "s0_tool"
-	some, half := inFull(t, 2_000, 20_000), inFull(t, 1_000, 5_000)
+	some, half := inFull(t, 1_000, 20_000), inFull(t, 1_000, 5_000)
 	streams := 2 * half
 	// Envoy has two connections for each stream, one to the client and one to the broker. Where one process may not have so many, several share the port.
 	limit := raiseLimit(t, streams+1_000)
@@ -45,7 +45,7 @@ func TestSessions(t *testing.T) {
 	var sessions []*session
 	grow := func() { sessions = append(sessions, l.openMany(some, tool)...) }
 	// What a burst of work leaves behind is not what sessions take.
-	step("warm-up", func() { l.each(l.openMany(streams, tool), l.end) })
+	step("warm-up", func() { l.each(l.openMany(half, tool), l.end) })
 	first := step("the first half of the sessions", grow)
 	second := step("all sessions", grow)
 	listening := step("the first half of the streams", func() { l.each(sessions[:half], l.listen) })

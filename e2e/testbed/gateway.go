@@ -48,7 +48,7 @@ type Options struct {
 	// Store is the URL of what the gateway shares with others, in a mode with a process of its own; empty means that there are none.
 	Store string
 	Env   []string
-	// Plain wants a gateway without the race detector, whatever the tests have: what it costs is measured.
+	// Plain wants a gateway without the race detector, whatever the tests have: what it costs is measured. The package has to begin with MainPlain.
 	Plain bool
 }
 
@@ -135,7 +135,7 @@ func StartGateway(t testing.TB, o Options) *Gateway {
 func (o *Options) program(t testing.TB) string {
 	t.Helper()
 	if o.Plain {
-		return plainGateway(t)
+		return Program(t, plainBin)
 	}
 	return Program(t, GatewayBin)
 }

@@ -23,6 +23,8 @@ const (
 	ServerEverythingBin = "SERVER_EVERYTHING_BIN"
 	GoSDKServerBin      = "GO_SDK_SERVER_BIN"
 	MCPGoServerBin      = "MCP_GO_SERVER_BIN"
+	// plainBin is set by MainPlain: the gateway without the race detector, whatever the tests have.
+	plainBin = "MCP_GATEWAY_TEST_PLAIN_BIN"
 	// moduleLib is set by Main as well, where tests run with the router inside of Envoy.
 	moduleLib = "MCP_GATEWAY_TEST_MODULE"
 )
@@ -34,7 +36,12 @@ const RouterVariable = "MCP_GATEWAY_TEST_ROUTER"
 func Module() bool { return os.Getenv(RouterVariable) == "module" }
 
 // Main builds the gateway and the example server once and runs a package's tests with them. The result is the exit code.
-func Main(m *testing.M) int {
+func Main(m *testing.M) int { return runMain(m, false) }
+
+// MainPlain is Main for tests that want to know what the gateway costs: see Options.Plain.
+func MainPlain(m *testing.M) int { return runMain(m, true) }
+
+func runMain(m *testing.M, plain bool) int {
 	dir, err := os.MkdirTemp("", "mcp-gateway-e2e-")
 	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, err)
@@ -44,6 +51,13 @@ func Main(m *testing.M) int {
 	for variable, pkg := range map[string]string{GatewayBin: "cmd/mcp-broker-router", ExampleBin: "examples/servers"} {
 		bin := filepath.Join(dir, filepath.Base(pkg))
 		if err := errors.Join(build(bin, pkg), os.Setenv(variable, bin)); err != nil {
+			_, _ = fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	if plain {
+		bin := filepath.Join(dir, "mcp-broker-router-plain")
+		if err := errors.Join(compile(bin, "cmd/mcp-broker-router", false), os.Setenv(plainBin, bin)); err != nil {
 			_, _ = fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -74,24 +88,14 @@ func compile(bin, pkg string, race bool) error {
 	if race {
 		args = append(args, "-race")
 	}
+	if !race && Raced() {
+		args = append(args, "-trimpath") // as make build does, so that it is compiled once
+	}
 	cmd := exec.Command("go", append(args, "github.com/guicassolato/mcp-gateway/"+pkg)...) //nolint:noctx // it ends by itself
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot build %q: %w\n%s", pkg, err, out)
 	}
 	return nil
-}
-
-// plainGateway builds the gateway without the race detector, if the tests have it.
-func plainGateway(t testing.TB) string {
-	t.Helper()
-	if !Raced() {
-		return Program(t, GatewayBin)
-	}
-	bin := filepath.Join(t.TempDir(), "mcp-broker-router")
-	if err := compile(bin, "cmd/mcp-broker-router", false); err != nil {
-		t.Fatal(err)
-	}
-	return bin
 }
 
 // buildModule builds the router module, without the race detector, which cannot live in Envoy's process.
