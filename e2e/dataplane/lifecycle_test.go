@@ -3,6 +3,8 @@ package dataplane_test
 import (
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -58,9 +60,11 @@ func TestGatewayDies(t *testing.T) {
 
 		g.StartProcess(t)
 		g.AwaitReady(t)
+		ready := time.Now()
 		testbed.AwaitWithin(t, soon, "Envoy to find the router again", func() bool {
 			return c.Call(t, "u_tool", "{}").Status == http.StatusNotFound // the session has gone with the process
 		})
+		t.Logf("Envoy found it again %v after it was ready", time.Since(ready).Round(time.Millisecond))
 		again := testbed.Connect(t, g.Endpoint)
 		g.AwaitTools(t, "u_tool")
 		for range 2 {
@@ -80,13 +84,59 @@ func TestEnvoyRestarts(t *testing.T) {
 		c.Call(t, "u_tool", "{}").Result(t)
 		g.Envoy.Kill()
 		assert.Equal(t, http.StatusOK, testbed.Get(t, g.Admin+"/healthz").Status)
+		started := time.Now()
 		g.StartEnvoy(t)
 		g.AwaitReady(t)
-		testbed.Await(t, "the session to go on", func() bool {
+		testbed.AwaitWithin(t, soon, "the session to go on", func() bool {
 			a, err := c.TryDo(t, http.MethodPost, strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_tool"}}`))
 			return err == nil && a.Status == http.StatusOK
 		})
+		t.Logf("the session went on %v after Envoy was started", time.Since(started).Round(time.Millisecond))
 		assert.Len(t, u.Sessions(c.Name), 1, "in its one backend session")
+	})
+}
+
+// TestEnvoyHotRestarts: a new Envoy takes over from the old one while calls are made, and none fails.
+func TestEnvoyHotRestarts(t *testing.T) {
+	t.Parallel()
+	beside(t, func(t *testing.T, mode testbed.Mode) {
+		u := testbed.NewUpstream(t, testbed.Script{Tools: []testbed.Tool{{Name: "tool"}}})
+		g := testbed.StartGateway(t, testbed.Options{Mode: mode, HotRestart: true, Servers: specs(map[string]*testbed.Upstream{"u": u})})
+		g.AwaitTools(t, "u_tool")
+		var (
+			stop  = make(chan struct{})
+			wait  sync.WaitGroup
+			calls atomic.Int64
+		)
+		for range 4 {
+			c := testbed.Connect(t, g.Endpoint)
+			c.Call(t, "u_tool", "{}").Result(t)
+			wait.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					a, err := c.TryDo(t, http.MethodPost, strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_tool","arguments":{}}}`))
+					if assert.NoError(t, err) {
+						assert.Equal(t, http.StatusOK, a.Status, a.Body)
+					}
+					calls.Add(1)
+				}
+			})
+		}
+		for range 2 {
+			before := g.HotRestart(t)
+			select {
+			case <-before.Exited():
+			case <-time.After(testbed.Patience):
+				t.Error("the old Envoy did not end")
+			}
+		}
+		close(stop)
+		wait.Wait()
+		t.Logf("%d calls over two restarts", calls.Load())
 	})
 }
 

@@ -48,6 +48,8 @@ type Options struct {
 	// Store is the URL of what the gateway shares with others, in a mode with a process of its own; empty means that there are none.
 	Store string
 	Env   []string
+	// HotRestart lets an Envoy beside the gateway be followed by another that takes over from it: see HotRestart.
+	HotRestart bool
 	// Plain wants a gateway without the race detector, whatever the tests have: what it costs is measured. The package has to begin with MainPlain.
 	Plain bool
 }
@@ -183,9 +185,14 @@ func (g *Gateway) beside(t testing.TB, o Options, flags []string, port string) {
 	if err := os.WriteFile(path, file, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	restart := []string{"--disable-hot-restart"}
+	if o.HotRestart {
+		// Envoys that follow one another share memory under this number; a port that is free belongs to this test.
+		restart = []string{"--base-id", strconv.Itoa(FreePort(t)), "--drain-time-s", "1", "--parent-shutdown-time-s", "3", "--restart-epoch", "0"}
+	}
 	g.envoyCommand = Command{
 		Path: Program(t, EnvoyBin), Env: append(env, o.Env...),
-		Args: []string{"--disable-hot-restart", "--concurrency", "2", "-l", "warn", "--file-flush-interval-msec", "50", "-c", path},
+		Args: append(restart, "--concurrency", "2", "-l", "warn", "--file-flush-interval-msec", "50", "-c", path),
 	}
 }
 
@@ -210,6 +217,21 @@ func (g *Gateway) StartProcess(t testing.TB) {
 func (g *Gateway) StartEnvoy(t testing.TB) {
 	t.Helper()
 	g.Envoy = Start(t, "envoy ("+string(g.Mode)+")", g.envoyCommand)
+}
+
+// HotRestart starts an Envoy that takes over the listeners of the one that runs and then ends it, and returns that one.
+func (g *Gateway) HotRestart(t testing.TB) (before *Process) {
+	t.Helper()
+	before = g.Envoy
+	at := slices.Index(g.envoyCommand.Args, "--restart-epoch") + 1
+	epoch, err := strconv.Atoi(g.envoyCommand.Args[at])
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.envoyCommand.Args = slices.Clone(g.envoyCommand.Args)
+	g.envoyCommand.Args[at] = strconv.Itoa(epoch + 1)
+	g.StartEnvoy(t)
+	return before
 }
 
 // AnotherEnvoy starts one more Envoy beside a gateway that feeds them, at the same address: the kernel shares new connections out.
