@@ -120,12 +120,14 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	// Replicas with one key agree on it, so that the router of one may label for the broker of another.
 	routerKey := base64.RawURLEncoding.EncodeToString(key.Derive("router-key"))
 
+	g.metrics = telemetry.NewMetrics(g.version, g.metricSources())
 	if g.store, err = g.openStore(os.LookupEnv, generated); err != nil {
 		return err
 	}
 	g.sessions = session.NewRegistry(session.Options{
 		Key: key, MaxAge: s.sessionMaxAge, MaxIdle: s.sessionIdleTimeout,
 		OnEnd: g.sessionEnded, OnChange: g.sessionChanged(), Store: g.store,
+		OnAdopted: func(*session.Session) { g.metrics.Replicas().Adopted() },
 		OnLeave:   func(s *session.Session) { g.broker.SessionLeft(s) },
 		OnRenewed: func(s *session.Session) { g.broker.SessionRenewed(s) },
 		OnMessage: func(kind string, s *session.Session, body []byte) { g.broker.SessionTold(kind, s, body) },
@@ -136,7 +138,6 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	}
 	g.publisher = newPublisher(cfg, clusters, s.controlPlane == controlPlaneIstio, s.ownTools(), g.logger, g.snapshotChanged)
 	g.assembleCredentials()
-	g.metrics = telemetry.NewMetrics(g.version, g.metricSources())
 	if g.kube == nil {
 		g.metrics.ConfigTaken(time.Now())
 	}
@@ -153,6 +154,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	g.broker = broker.New(g.brokerOptions(broker.Options{
 		RouterKey: routerKey, Sessions: g.sessions, Snapshot: g.publisher.Snapshot,
 		Endpoint: g.manager.Endpoint, Poke: g.manager.Poke, Logger: g.logger, Version: g.version,
+		Observer: brokerMetrics{g.metrics},
 		PageSize: s.pageSize, ToolSearchThreshold: s.toolSearch, MaxBody: s.maxRequestBytes, Key: key, Home: s.replicas.url, ResourceMetadata: g.resourceMetadata(metadata, public),
 	}))
 	routing := router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader(), TokenHeader: s.tokenHeader(), ToolSearch: s.toolSearch > 0, Tasks: session.NewTasks(key)}

@@ -43,6 +43,7 @@ func TestMetricsReference(t *testing.T) {
 	m.Listed("a")
 	m.Router().Decided("server", 0)
 	m.Policies().Taken(time.Now(), 1)
+	m.Replicas()
 	rec := httptest.NewRecorder()
 	m.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
 	parser := expfmt.NewTextParser(model.UTF8Validation)

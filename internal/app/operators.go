@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/admin"
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/policy"
 	"github.com/guicassolato/mcp-gateway/internal/session"
 	"github.com/guicassolato/mcp-gateway/internal/telemetry"
@@ -71,9 +72,12 @@ func (g *gateway) issuers() []string {
 	return nil
 }
 
-// metricSources are what metrics are read from when somebody asks for them.
+// metricSources are what metrics are read from when somebody asks for them, by when all parts are there.
 func (g *gateway) metricSources() telemetry.Sources {
-	sources := telemetry.Sources{Snapshot: g.publisher.Snapshot, Sessions: g.sessions.Count}
+	sources := telemetry.Sources{
+		Snapshot: func() *catalog.Snapshot { return g.publisher.Snapshot() },
+		Sessions: func() int { return g.sessions.Count() },
+	}
 	if g.feed != nil {
 		sources.Calls = func() map[string]telemetry.Calls {
 			out := map[string]telemetry.Calls{}
@@ -85,6 +89,12 @@ func (g *gateway) metricSources() telemetry.Sources {
 	}
 	return sources
 }
+
+// brokerMetrics count what the broker tells of. Only replicas that share something hand requests over to each other.
+type brokerMetrics struct{ *telemetry.Metrics }
+
+// HandedOver implements broker.Observer.
+func (m brokerMetrics) HandedOver(reached bool) { m.Replicas().HandedOver(reached) }
 
 // observe makes what measures calls, where somebody wants that.
 func (g *gateway) observe() (err error) {

@@ -77,7 +77,7 @@ func (g *gateway) openStore(lookup func(string) (string, bool), generated bool) 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", source, err)
 	}
-	return opened, nil
+	return measuredStore{opened, g.metrics.Replicas()}, nil
 }
 
 // knowSession makes a session known here that another replica began. An error means that nobody can tell whether there is one.

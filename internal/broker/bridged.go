@@ -61,6 +61,8 @@ type bridged struct {
 	asks     int // so far
 	round    uint16
 	expiry   *time.Timer
+
+	told sync.Once // what became of it
 }
 
 // asked is an open request of the server's.
@@ -98,6 +100,11 @@ func (b *Broker) newBridged(ctx context.Context, a asker, server *catalog.Server
 	}
 	c.ctx, c.cancel = context.WithCancel(upstream.SameTrace(b.ctx, ctx))
 	return c, nil
+}
+
+// ended tells what became of the call. Only the first word counts.
+func (c *bridged) ended(outcome string) {
+	c.told.Do(func() { c.b.opts.Observer.Translated(eraSessions, outcome) })
 }
 
 // run makes the call and sees to all that the server says, until its answer. A session that the server has forgotten is replaced once: a server
@@ -351,6 +358,7 @@ func (c *bridged) take() (items []item, asked bool) {
 
 // abort ends a call that nobody waits for any more, and tells the server so.
 func (c *bridged) abort(reason string) {
+	c.ended(outcomeAbandoned)
 	c.mu.Lock()
 	p, over := c.pooled, c.done
 	c.done, c.queue = true, nil

@@ -54,6 +54,8 @@ type Options struct {
 	Challenge func(status int, segment string) string
 	// Elicit asks users for what servers want of each of them. If it is nil, nobody can be asked.
 	Elicit Elicit
+	// Observer is told of what is to be counted; nil if nobody counts.
+	Observer Observer
 }
 
 // Defaults of Options.
@@ -100,6 +102,9 @@ func New(o Options) *Broker {
 	}
 	if o.MaxBody <= 0 {
 		o.MaxBody = DefaultMaxBody
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
 	}
 	b := &Broker{opts: o, cursorKey: o.Key.Derive("cursor"), tasks: session.NewTasks(o.Key), hubs: map[*session.Session]*hub{}, subs: map[*subscription]struct{}{}, watchers: map[watchKey]*watcher{}, closing: make(chan struct{}, maxClosing)}
 	b.stateKey, b.callPrefix = o.Key.Derive("request-state"), callPrefix()

@@ -94,6 +94,7 @@ type fixture struct {
 	poked     chan string
 	url       string
 	client    *http.Client
+	counted   *counted
 }
 
 type setup struct {
@@ -120,7 +121,7 @@ func (s setup) start(t testing.TB) *fixture {
 	}
 	f := &fixture{
 		t: t, key: s.key, virtual: s.virtual, states: map[string]catalog.State{},
-		endpoints: map[string]*upstream.Endpoint{}, poked: make(chan string, 100),
+		endpoints: map[string]*upstream.Endpoint{}, poked: make(chan string, 100), counted: &counted{},
 	}
 	for _, srv := range s.servers {
 		f.addServer(s.net, srv)
@@ -134,6 +135,7 @@ func (s setup) start(t testing.TB) *fixture {
 	f.sessions = session.NewRegistry(s.session)
 	f.url = s.net.serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.broker.ServeHTTP(w, r) }))
 	o := broker.Options{
+		Observer: f.counted,
 		Home: f.url, RouterKey: routerKey, Sessions: f.sessions, Key: f.key, Version: "1.2.3", Logger: slog.New(slog.DiscardHandler),
 		Snapshot: f.snapshot.Load,
 		Endpoint: func(name string) *upstream.Endpoint { return f.endpoints[name] },

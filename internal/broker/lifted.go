@@ -54,6 +54,7 @@ type lifted struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	lost   *time.Timer // guarded by the lifts' mutex
+	told   sync.Once   // what became of it
 }
 
 // lifts are the calls that run or are kept, and what their clients were asked.
@@ -119,8 +120,14 @@ func (c *lifted) untilEnd() {
 	}
 }
 
+// ended tells what became of the call. Only the first word counts.
+func (c *lifted) ended(outcome string) {
+	c.told.Do(func() { c.b.opts.Observer.Translated(eraStateless, outcome) })
+}
+
 // end ends a call that nobody waits for any more.
 func (c *lifted) end(why string) {
+	c.ended(outcomeAbandoned)
 	fault := jsonrpc.Error{Code: jsonrpc.CodeInternalError, ID: c.id, Message: why}
 	c.trail.abandon(fault.AppendResponse(nil))
 	c.b.lifts.remove(c)
@@ -166,7 +173,7 @@ func (c *lifted) run() {
 		case c.ctx.Err() != nil:
 			return
 		case fault != nil:
-			c.trail.finish(c.id, fault.Status, fault.AppendResponse(nil))
+			c.refuse(fault)
 			return
 		}
 		required, more, err := bridge.ReadRequired(m)
@@ -189,7 +196,7 @@ func (c *lifted) run() {
 			continue
 		}
 		if retry.Responses, fault = c.inquire(required.Asks); fault != nil {
-			c.trail.finish(c.id, fault.Status, fault.AppendResponse(nil))
+			c.refuse(fault)
 			return
 		}
 		if retry.Responses == nil {
@@ -199,7 +206,12 @@ func (c *lifted) run() {
 }
 
 func (c *lifted) fail(what string) {
-	fault := badGateway(c.id, http.StatusBadGateway, c.server.Name, what)
+	c.refuse(badGateway(c.id, http.StatusBadGateway, c.server.Name, what))
+}
+
+// refuse answers in the server's place.
+func (c *lifted) refuse(fault *jsonrpc.Error) {
+	c.ended(outcomeFailed)
 	c.trail.finish(c.id, fault.Status, fault.AppendResponse(nil))
 }
 
@@ -221,6 +233,7 @@ func (c *lifted) answer(m *jsonrpc.Message, status int) {
 	if status == http.StatusBadRequest || status == http.StatusNotFound {
 		status = http.StatusOK // which mean something else to a client with a session
 	}
+	c.ended(outcomeAnswered)
 	c.trail.finish(c.id, status, out)
 }
 

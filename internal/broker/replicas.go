@@ -141,9 +141,13 @@ func (b *Broker) handOver(w http.ResponseWriter, r *http.Request, body []byte, n
 	if err = b.home.isReplica(r.Context(), at); err == nil {
 		resp, err = b.home.client.Do(req)
 	}
+	if err != nil && r.Context().Err() != nil {
+		return true // there is nobody to answer
+	}
+	b.opts.Observer.HandedOver(err == nil)
 	if err != nil {
 		b.opts.Logger.WarnContext(r.Context(), "another replica cannot be reached, what it held is lost", "replica", at, "error", err)
-		return r.Context().Err() != nil // then there is nobody to answer
+		return false
 	}
 	defer func() { _ = resp.Body.Close() }()
 	for name, values := range resp.Header {

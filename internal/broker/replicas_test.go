@@ -138,11 +138,13 @@ func TestHeldCallAtAnotherReplica(t *testing.T) {
 	assert.Contains(t, lastEvent(b.do(client.request()).body), `"heard":[{`)
 	assert.Len(t, q.requests("tools/call"), 1)
 	wantError(t, b.do(client.request()), http.StatusOK, "1", -32602, "is over")
+	a.counted.await(t, "sessions answered")
 
 	client.params = ""
 	state, _ = inputOf(t, lost.do(client.request()).body)
 	client.params = retryOf(state, `"input-1":{"action":"accept"}`)
 	wantError(t, b.do(client.request()), http.StatusOK, "1", -32602, "is over")
+	b.counted.await(t, "handed over true", "handed over true", "handed over true", "handed over true", "handed over false")
 }
 
 // TestAddressOfAnother: what has the address of a replica by now gets nothing of a request, even if it has a replica answer the challenge.

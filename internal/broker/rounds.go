@@ -112,6 +112,7 @@ func (v *visit) again(text string, answers map[string]json.RawMessage) {
 		return
 	}
 	if err != nil {
+		c.ended(outcomeFailed)
 		c.abort("the input could not be delivered")
 		v.finish(badGateway(v.id, http.StatusBadGateway, v.server.Name, "did not take the input: "+err.Error()))
 		return
@@ -202,6 +203,7 @@ func (v *visit) pump(c *bridged) {
 			c.abort("the client closed the stream")
 			return
 		case <-v.b.ctx.Done():
+			c.ended(outcomeFailed)
 			v.finish(&jsonrpc.Error{Code: jsonrpc.CodeInternalError, Status: http.StatusServiceUnavailable, ID: v.id, Message: "the gateway is stopping"})
 			return
 		}
@@ -214,8 +216,9 @@ func (v *visit) give(c *bridged, i item) bool {
 	case i.begin:
 		return v.begin()
 	case i.fault != nil && lacksCredential(c.server, i.fault):
-		return v.askCredential()
+		return v.askCredential() // the call is still to be made
 	case i.fault != nil:
+		c.ended(outcomeFailed)
 		return v.finish(bridgeFault(c.server, v.id, i.fault))
 	case i.answer != nil:
 		return v.answer(c, i)
@@ -248,12 +251,14 @@ func (v *visit) notification(c *bridged, m *jsonrpc.Message) bool {
 // answer gives the client the server's answer.
 func (v *visit) answer(c *bridged, i item) bool {
 	if asks := bridge.URLElicitations(i.answer); asks != nil {
-		return v.askURLs(c, asks)
+		return v.askURLs(c, asks) // likewise
 	}
 	out, err := bridge.Answer{ID: v.id, Method: c.method, ServerInfo: v.serverInfo()}.ToModern(i.answer)
 	if err != nil {
+		c.ended(outcomeFailed)
 		return v.finish(badGateway(v.id, http.StatusBadGateway, v.server.Name, err.Error()))
 	}
+	c.ended(outcomeAnswered)
 	status := i.status
 	if bridge.ErrorCode(i.answer) == jsonrpc.CodeMethodNotFound {
 		status = http.StatusNotFound
@@ -271,6 +276,7 @@ func (v *visit) serverInfo() json.RawMessage {
 // ask gives the client the requests of the server's that are open, and leaves the call to wait for it. It reports false if there are none left.
 func (v *visit) ask(c *bridged) bool {
 	if !v.b.held.add(c) {
+		c.ended(outcomeFailed)
 		c.abort("too many calls wait for input")
 		v.finish(&jsonrpc.Error{Code: jsonrpc.CodeInternalError, Status: http.StatusServiceUnavailable, ID: v.id, Message: "too many calls wait for input of their clients; try again later"})
 		return true
@@ -284,6 +290,7 @@ func (v *visit) ask(c *bridged) bool {
 	round := c.round
 	if round > maxRounds {
 		c.mu.Unlock()
+		c.ended(outcomeFailed)
 		c.abort("it asked for input too often")
 		v.finish(badGateway(v.id, http.StatusBadGateway, v.server.Name, "asked for input too often in one call"))
 		return true

@@ -28,7 +28,9 @@ type Options struct {
 	// OnLeave is told of every session that is no longer known here while it lives on in other replicas, or was ended by one of them; OnRenewed of one that
 	// another replica has changed; OnMessage of what another replica says by Tell of a session that is known here. OnMessage must not wait.
 	OnLeave, OnRenewed func(*Session)
-	OnMessage          func(kind string, s *Session, body []byte)
+	// OnAdopted is told of every session that another replica began and that is known here from now on.
+	OnAdopted func(*Session)
+	OnMessage func(kind string, s *Session, body []byte)
 	// OnChange is told the token of every session that began, ended, or of which a Record would say something else. It is called on the hot path.
 	OnChange func(token string)
 }

@@ -250,6 +250,9 @@ func (r *Registry) adopt(token string, c claims, fields map[string]string) (*Ses
 	s.lastUsed.Store(r.now().Unix())
 	if !known {
 		r.keep(s)
+		if r.opts.OnAdopted != nil {
+			r.opts.OnAdopted(s)
+		}
 	}
 	s.change()
 	if known && r.opts.OnRenewed != nil {

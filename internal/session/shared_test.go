@@ -23,6 +23,7 @@ type replica struct {
 	mu          sync.Mutex
 	ended, left []*Session
 	renewed     int
+	adopted     int
 	told        []string
 	stop        context.CancelFunc
 	runs        sync.WaitGroup
@@ -52,6 +53,11 @@ func replicas(t *testing.T, n int, o Options, stores ...store.Store) []*replica 
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.renewed++
+		}
+		o.OnAdopted = func(*Session) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.adopted++
 		}
 		o.OnMessage = func(kind string, s *Session, body []byte) {
 			r.mu.Lock()
@@ -122,6 +128,8 @@ func TestReplicasShareSessions(t *testing.T) {
 		assert.True(t, ok)
 		assert.Equal(t, be, got)
 		assert.Equal(t, 1, b.renewed)
+		assert.Equal(t, 1, b.adopted)
+		assert.Zero(t, a.adopted, "it began the session")
 		require.NoError(t, other.SetLogLevel(t.Context(), json.RawMessage(`{"level":"info"}`)))
 		synctest.Wait()
 		assert.JSONEq(t, `{"level":"info"}`, string(s.LogLevel()))

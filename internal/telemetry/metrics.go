@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,7 +34,10 @@ type Metrics struct {
 	reloaded prometheus.Gauge
 	good     prometheus.Gauge
 	listings *prometheus.CounterVec
-	policies *PolicyMetrics // nil where there are none
+	policies *PolicyMetrics  // nil where there are none
+	replicas func() *ReplicaMetrics
+	// translated are calls between the protocol's eras.
+	translated *prometheus.CounterVec
 	// histograms are those of calls; nil where calls are not measured.
 	histograms prometheus.Gatherer
 }
@@ -55,14 +59,16 @@ func NewMetrics(version string, sources Sources) *Metrics {
 		listings: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Name: "upstream_listings_total", Help: "New lists of tools, prompts and resources taken from a server.",
 		}, []string{"server"}),
+		translated: newTranslated(),
 	}
+	m.replicas = sync.OnceValue(m.newReplicaMetrics)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "1, with the gateway's version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
 	m.reloads.WithLabelValues("success")
 	m.reloads.WithLabelValues("failure")
-	m.registry.MustRegister(build, m.router.decisions, m.router.faults, m.reloads, m.reloaded, m.good, m.listings,
+	m.registry.MustRegister(build, m.router.decisions, m.router.faults, m.reloads, m.reloaded, m.good, m.listings, m.translated,
 		&state{sources: sources},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

@@ -54,6 +54,7 @@ func TestMetrics(t *testing.T) {
 	m.Router().Decided("reply", 9999)
 	m.Router().Decided("else", 0)
 	m.Router().Fault()
+	m.Translated("sessions", "answered")
 	assert.Equal(t, strings.TrimSpace(`
 mcp_gateway_build_info{version="1.2.3"} 1
 mcp_gateway_catalog_items{kind="prompt"} 0
@@ -82,6 +83,12 @@ mcp_gateway_server_state{server="b",state="disabled"} 1
 mcp_gateway_server_state{server="b",state="failing"} 0
 mcp_gateway_server_state{server="b",state="ready"} 0
 mcp_gateway_sessions 7
+mcp_gateway_translated_calls_total{outcome="abandoned",server_era="sessions"} 0
+mcp_gateway_translated_calls_total{outcome="abandoned",server_era="stateless"} 0
+mcp_gateway_translated_calls_total{outcome="answered",server_era="sessions"} 1
+mcp_gateway_translated_calls_total{outcome="answered",server_era="stateless"} 0
+mcp_gateway_translated_calls_total{outcome="failed",server_era="sessions"} 0
+mcp_gateway_translated_calls_total{outcome="failed",server_era="stateless"} 0
 mcp_gateway_upstream_listings_total{server="a"} 2
 `), scrape(t, m))
 	m.ConfigRecovered()
@@ -103,6 +110,24 @@ func TestPolicyMetrics(t *testing.T) {
 	}
 	m.Policies().Recovered()
 	assert.Contains(t, scrape(t, m), "mcp_gateway_policy_valid 1")
+}
+
+// TestReplicaMetrics: a replica that is alone has none of them, and one that is not has all of them from the beginning.
+func TestReplicaMetrics(t *testing.T) {
+	m := NewMetrics("1", Sources{Snapshot: func() *catalog.Snapshot { return nil }, Sessions: func() int { return 0 }})
+	for _, name := range []string{"store", "adopted", "handed_over"} {
+		assert.NotContains(t, scrape(t, m), name)
+	}
+	m.Replicas().HandedOver(false)
+	m.Replicas().Adopted()
+	m.Replicas().Operated("load", 3*time.Millisecond, io.EOF)
+	for _, want := range []string{
+		`mcp_gateway_requests_handed_over_total{result="failure"} 1`, `mcp_gateway_requests_handed_over_total{result="success"} 0`, `mcp_gateway_sessions_adopted_total 1`,
+		`mcp_gateway_store_operation_duration_seconds_bucket{operation="load",le="0.005"} 1`, `mcp_gateway_store_operation_duration_seconds_bucket{operation="load",le="0.0025"} 0`,
+		`mcp_gateway_store_operation_errors_total{operation="load"} 1`, `mcp_gateway_store_operation_errors_total{operation="publish"} 0`, `mcp_gateway_store_subscriptions_total 0`,
+	} {
+		assert.Contains(t, scrape(t, m), want)
+	}
 }
 
 // The router counts every request.

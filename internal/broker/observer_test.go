@@ -1,0 +1,98 @@
+package broker_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+)
+
+// counted is what a broker has told to be counted, in order.
+type counted struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (c *counted) add(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list = append(c.list, what)
+}
+
+func (c *counted) HandedOver(reached bool)        { c.add(fmt.Sprint("handed over ", reached)) }
+func (c *counted) Translated(era, outcome string) { c.add(era + " " + outcome) }
+
+func (c *counted) await(t *testing.T, want ...string) {
+	t.Helper()
+	var got []string
+	require.Eventually(t, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		got = slices.Clone(c.list)
+		return len(got) >= len(want)
+	}, patience, time.Millisecond, "want %v, got %v", want, got)
+	assert.Equal(t, want, got)
+}
+
+// hangs answers calls of the tool "hang" never, of the tool "odd" with what is no result, and others well.
+func hangs(result string) (*script, chan struct{}) {
+	begun := make(chan struct{}, 1)
+	return newScript().does("tools/call", func(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message) {
+		switch {
+		case strings.Contains(string(m.Body), `"hang"`):
+			w.Header().Set("Content-Type", "text/event-stream")
+			_ = http.NewResponseController(w).Flush()
+			begun <- struct{}{}
+			<-r.Context().Done()
+		case strings.Contains(string(m.Body), `"odd"`):
+			w.WriteHeader(http.StatusTeapot)
+		default:
+			answerJSON(w, m, result)
+		}
+	}), begun
+}
+
+// TestCountedForServersWithSessions: each call that is translated is counted once, by what became of it.
+func TestCountedForServersWithSessions(t *testing.T) {
+	server, begun := hangs(`{"content":[]}`)
+	f := start(t, legacy("weather", server))
+	call := func(tool string) request {
+		return modern{method: "tools/call", params: `"name":"` + tool + `"`}.request()
+	}
+	f.do(call("t"))
+	f.do(call("odd"))
+	ctx, leave := context.WithCancel(t.Context())
+	go func() {
+		<-begun
+		leave()
+	}()
+	if resp, err := f.send(ctx, call("hang")); err == nil {
+		<-ctx.Done()
+		_ = resp.Body.Close()
+	}
+	f.counted.await(t, "sessions answered", "sessions failed", "sessions abandoned")
+}
+
+// TestCountedForServersWithout: likewise the other way, where the end of the session is what ends a call.
+func TestCountedForServersWithout(t *testing.T) {
+	server, begun := hangs(`{"resultType":"complete","content":[]}`)
+	f := start(t, sessionless("weather", server))
+	token := f.initializeCan("{}")
+	f.do(callOf(token, "weather", "1", "t"))
+	f.do(callOf(token, "weather", "2", "odd"))
+	go func() {
+		<-begun
+		f.do(request{method: http.MethodDelete, session: token})
+	}()
+	f.do(callOf(token, "weather", "3", "hang"))
+	f.counted.await(t, "stateless answered", "stateless failed", "stateless abandoned")
+}
