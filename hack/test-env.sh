@@ -6,7 +6,7 @@
 export_path() { printf 'export %s=%q\n' "$1" "$2"; }
 
 main() {
-  local redis envoy node conformance everything sdks servers
+  local redis envoy node conformance everything sdks servers telemetry
   redis=$("$HACK_DIR/redis.sh")
   envoy=$("$HACK_DIR/envoy.sh")
   node=$("$HACK_DIR/node.sh")
@@ -14,6 +14,7 @@ main() {
   everything=$("$HACK_DIR/server-everything.sh")
   sdks=$("$HACK_DIR/typescript-sdks.sh")
   servers=$("$HACK_DIR/go-servers.sh")
+  telemetry=$("$HACK_DIR/telemetry-servers.sh")
   export_path REDIS_BIN "$redis"
   export_path ENVOY_BIN "$envoy"
   export_path NODE_BIN "$node"
@@ -22,6 +23,8 @@ main() {
   export_path TYPESCRIPT_SDKS "$sdks"
   export_path GO_SDK_SERVER_BIN "$servers/go-sdk-everything-server"
   export_path MCP_GO_SERVER_BIN "$servers/mcp-go-conformance-server"
+  export_path COLLECTOR_BIN "$telemetry/collector"
+  export_path PROMETHEUS_BIN "$telemetry/prometheus"
 }
 
 main

@@ -136,7 +136,7 @@ func (s setup) start(t testing.TB) *fixture {
 	f.url = s.net.serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.broker.ServeHTTP(w, r) }))
 	o := broker.Options{
 		Observer: f.counted,
-		Home: f.url, RouterKey: routerKey, Sessions: f.sessions, Key: f.key, Version: "1.2.3", Logger: slog.New(slog.DiscardHandler),
+		Home:     f.url, RouterKey: routerKey, Sessions: f.sessions, Key: f.key, Version: "1.2.3", Logger: slog.New(slog.DiscardHandler),
 		Snapshot: f.snapshot.Load,
 		Endpoint: func(name string) *upstream.Endpoint { return f.endpoints[name] },
 		Poke:     func(name string) { f.poked <- name },

@@ -34,7 +34,7 @@ type Metrics struct {
 	reloaded prometheus.Gauge
 	good     prometheus.Gauge
 	listings *prometheus.CounterVec
-	policies *PolicyMetrics  // nil where there are none
+	policies *PolicyMetrics // nil where there are none
 	replicas func() *ReplicaMetrics
 	// translated are calls between the protocol's eras.
 	translated *prometheus.CounterVec
