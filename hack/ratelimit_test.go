@@ -62,3 +62,22 @@ printf '#!/bin/sh\n' >"$2"; chmod 755 "$2"`)
 	s.wantError("ratelimit.sh", `RATELIMIT_BIN is "/nowhere", which does not exist`, "RATELIMIT_BIN=/nowhere")
 	s.wantError("ratelimit.sh", "which is not an executable file", "RATELIMIT_BIN="+s.home)
 }
+
+func TestTelemetryServers(t *testing.T) {
+	s := newSandbox(t)
+	s.wantError("telemetry-servers.sh", "Go is not on the PATH")
+	s.onPath("nice", `exec "$@"`)
+	s.onPath("go", "echo no network >&2; exit 1")
+	s.wantError("telemetry-servers.sh", `could not build "collector"`)
+
+	s.onPath("go", `case "$*" in "build -C "*"/testservers/collector -trimpath -o "*" ." | "build -C "*"/testservers/prometheus -trimpath -tags remove_all_sd -o "*) ;; *) exit 1 ;; esac
+while [ "$1" != -o ]; do shift; done
+printf '#!/bin/sh\n' >"$2"; chmod 755 "$2"`)
+	folder, stderr, ok := s.run("telemetry-servers.sh")
+	require.True(t, ok, stderr)
+	assert.True(t, strings.HasPrefix(folder, s.cache("telemetry")+"/"), folder)
+	assert.FileExists(t, filepath.Join(folder, "collector"))
+	assert.FileExists(t, filepath.Join(folder, "prometheus"))
+	s.onPath("go", "exit 1")
+	assert.Empty(t, s.wantPath("telemetry-servers.sh", folder), "built once")
+}
