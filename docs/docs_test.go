@@ -220,6 +220,21 @@ func TestFilesCanBeUsed(t *testing.T) {
 	assert.Greater(t, checked, 10)
 }
 
+// TestExamples: the files to copy are taken by the gateway, and the guide shows them as they are.
+func TestExamples(t *testing.T) {
+	guide, err := os.ReadFile("guides/real-servers.md")
+	require.NoError(t, err)
+	files, err := filepath.Glob("../config/examples/*.yaml")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, path := range files {
+		file, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.Empty(t, configProblems(string(file)), path)
+		assert.Contains(t, string(guide), "```yaml\n"+string(file)+"```", "the guide shows another %s", path)
+	}
+}
+
 // configProblems are what is wrong with a configuration but for secrets and files, which are on no machine of ours.
 func configProblems(text string) []string {
 	_, err := config.Parse("example", []byte(text), everything{})
