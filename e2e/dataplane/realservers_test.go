@@ -78,6 +78,42 @@ func TestRealServers(t *testing.T) {
 	})
 }
 
+// TestStdioServer: a server that speaks stdio alone is used through a proxy of others, as docs/guides/real-servers.md tells, by clients of either era.
+func TestStdioServer(t *testing.T) {
+	t.Parallel()
+	server := testbed.BridgedEverything(t)
+	eachMode(t, func(t *testing.T, mode testbed.Mode) {
+		g := testbed.StartGateway(t, testbed.Options{Mode: mode, Servers: []config.ServerSpec{spec("everything", server.URL)}})
+		for _, revision := range []string{legacyRevision, modernRevision} {
+			progress := make(chan float64, 16)
+			s := goSDKClient(t, g.Endpoint, &gosdk.ClientOptions{ProgressNotificationHandler: func(_ context.Context, r *gosdk.ProgressNotificationClientRequest) {
+				progress <- r.Params.Progress
+			}}, revision)
+			for range 2 { // by the broker, then straight through Envoy where the eras are the same
+				params := &gosdk.CallToolParams{Name: "everything_echo", Arguments: map[string]any{"message": "héllo"}}
+				res, err := s.CallTool(t.Context(), params)
+				require.NoError(t, err, revision)
+				text, ok := res.Content[0].(*gosdk.TextContent)
+				require.True(t, ok)
+				assert.Equal(t, "Echo: héllo", text.Text)
+				// What the server says in the midst of a call comes through the proxy, too.
+				params = &gosdk.CallToolParams{Name: "everything_trigger-long-running-operation", Arguments: map[string]any{"duration": 0.2, "steps": 2}}
+				params.SetProgressToken("p")
+				_, err = s.CallTool(t.Context(), params)
+				require.NoError(t, err, revision)
+				for _, want := range []float64{1, 2} {
+					select { // the SDK may deliver it after the result
+					case got := <-progress:
+						assert.InDelta(t, want, got, 0)
+					case <-time.After(testbed.Patience):
+						t.Fatalf("no progress of %v came", want)
+					}
+				}
+			}
+		}
+	})
+}
+
 // goSDKClient connects a client of the Go SDK.
 func goSDKClient(t *testing.T, endpoint string, o *gosdk.ClientOptions, revision ...string) *gosdk.ClientSession {
 	t.Helper()

@@ -103,6 +103,18 @@ func ServerEverything(t testing.TB) *Server {
 	})
 }
 
+// BridgedEverything starts the same server as a child that speaks stdio, behind a proxy that starts one for each session.
+func BridgedEverything(t testing.TB) *Server {
+	t.Helper()
+	address := FreeAddress(t)
+	_, port, _ := strings.Cut(address, ":")
+	return start(t, "supergateway", address, "/mcp", Command{
+		Path: Program(t, "SUPERGATEWAY_BIN"),
+		Args: []string{"--stdio", Program(t, ServerEverythingBin) + " stdio", "--outputTransport", "streamableHttp", "--stateful", "--port", port},
+		Env:  []string{"NODE_OPTIONS=--import=" + onLoopback()},
+	})
+}
+
 // onLoopback is a JavaScript module that keeps a server off the network: server-everything takes a port, but no address.
 func onLoopback() string {
 	const module = `import net from "node:net";
