@@ -281,7 +281,8 @@ func (c *conn) do(host, verb, token, body string) (answer, error) {
 	if err != nil {
 		return a, err
 	}
-	return a, c.readBody(&a)
+	err = c.readBody(&a)
+	return a, err
 }
 
 func (c *conn) readLine() (string, error) {

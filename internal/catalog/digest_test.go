@@ -158,5 +158,4 @@ func TestPinsTravel(t *testing.T) {
 	assert.NotNil(t, snap.Find(Tool, "a"))
 	assert.NotNil(t, snap.Find(Tool, "b"))
 	assert.Nil(t, snap.Find(Tool, "c"))
-	assert.Equal(t, Build(in).Portable(), Build(in).Portable())
 }
