@@ -158,4 +158,6 @@ func TestPinsTravel(t *testing.T) {
 	assert.NotNil(t, snap.Find(Tool, "a"))
 	assert.NotNil(t, snap.Find(Tool, "b"))
 	assert.Nil(t, snap.Find(Tool, "c"))
+	other := Build(in).Portable()
+	assert.Equal(t, Build(in).Portable(), other, "what is sent is the same whenever it means the same")
 }
