@@ -214,7 +214,7 @@ soak: build ## Run many sessions, reloads and servers in full, then a load for S
 	@SOAK_TIME='$(SOAK_TIME)' TEST_FLAGS='$(TEST_FLAGS)' hack/soak.sh
 
 .PHONY: chaos
-chaos: build ## Kill replicas under load for CHAOS_TIME, then break servers, Redis, Envoy and the gateway in all the ways that are tested: [CHAOS_TIME=3m]
+chaos: build ## Break servers, Redis, Envoy and the gateway in all the ways that are tested, then kill replicas under load for CHAOS_TIME: [CHAOS_TIME=3m]
 	@CHAOS_TIME='$(CHAOS_TIME)' TEST_FLAGS='$(TEST_FLAGS)' hack/chaos.sh
 
 .PHONY: fuzz

@@ -78,6 +78,15 @@ func metrics(t testing.TB, g *testbed.Gateway) map[string]float64 {
 	return out
 }
 
+// restingCPU is what the gateway spends where nobody calls, as a share of one CPU.
+func restingCPU(t testing.TB, g *testbed.Gateway) float64 {
+	t.Helper()
+	const cpu, rest = "process_cpu_seconds_total", 50 * time.Second // two keep-alives of a stream, almost two listings of a server
+	before := metrics(t, g)[cpu]
+	time.Sleep(rest)
+	return (metrics(t, g)[cpu] - before) / rest.Seconds()
+}
+
 // resident is the memory that a process holds by the kernel's account, its program's file included.
 func resident(t testing.TB, p *testbed.Process) float64 {
 	t.Helper()

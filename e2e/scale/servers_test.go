@@ -3,6 +3,7 @@ package scale_test
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,8 @@ func manyTools() string {
 
 // TestServers: a thousand servers with ten thousand tools. The gateway holds no more for them than it may, and calls go on as with one.
 func TestServers(t *testing.T) {
-	const most = 150 << 20 // bytes resident, the program's file included
+	// Bytes beside what is resident of the program's file: that is 50 to 65 MiB, as the kernel likes it, and 150 are wanted for all.
+	const most = 95 << 20
 	s := startServer(t)
 	s.tools.Store(new(manyTools()))
 	counts := []int{1_000}
@@ -38,7 +40,7 @@ func TestServers(t *testing.T) {
 	}
 	for _, n := range counts {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			raiseLimit(t, 2*n+1_000) // a connection to each, and Envoy's
+			raiseLimit(t, n+n/2+1_000) // a connection to each, and for a moment another
 			var servers []config.ServerSpec
 			for i := range n {
 				servers = append(servers, testbed.ServerSpec(fmt.Sprintf("s%05d", i), s.url+fmt.Sprint("/", i)))
@@ -59,12 +61,15 @@ func TestServers(t *testing.T) {
 				l.each(open, func(s *session) error { return l.call(s, fmt.Sprintf("s%05d_tool", n/2)) })
 			}
 			l.check(t)
-			loaded := resident(t, g.Process)
+			loaded, file := resident(t, g.Process), residentFile(t, g.Process)
 			m := measure(t, g)
-			t.Logf("%d servers: all listed after %.1f s, in Envoy after %.1f s; %d calls; %.1f MiB resident under load (%s); then %v; Envoy %.1f MiB",
-				n, listed.Seconds(), programmed.Seconds(), l.calls.Load(), loaded/(1<<20), residentFile(t, g.Process), m, resident(t, g.Envoy)/(1<<20))
+			t.Logf("%d servers: all listed after %.1f s, in Envoy after %.1f s; %d calls; %.1f MiB resident under load, the file's %.1f included; then %v; Envoy %.1f MiB",
+				n, listed.Seconds(), programmed.Seconds(), l.calls.Load(), loaded/(1<<20), file/(1<<20), m, resident(t, g.Envoy)/(1<<20))
+			if len(counts) > 1 {
+				t.Logf("servers that rest take %.1f %% of a CPU", 100*restingCPU(t, g))
+			}
 			if n == counts[0] {
-				assert.LessOrEqual(t, loaded, float64(most))
+				assert.LessOrEqual(t, loaded-file, float64(most))
 			}
 		})
 	}
@@ -81,17 +86,21 @@ func listings(t testing.TB, g *testbed.Gateway) (n int) {
 	return n
 }
 
-// residentFile is what the kernel says of the part that is the program's file.
-func residentFile(t testing.TB, p *testbed.Process) string {
+// residentFile is that part of what a process holds which the kernel takes from files, and takes away where memory is short.
+func residentFile(t testing.TB, p *testbed.Process) float64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(status)) {
-		if strings.HasPrefix(line, "RssFile:") {
-			return strings.Join(strings.Fields(line), " ")
+		if fields := strings.Fields(line); fields[0] == "RssFile:" {
+			kib, err := strconv.ParseFloat(fields[1], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kib * 1024
 		}
 	}
-	return ""
+	return 0
 }

@@ -34,12 +34,13 @@ func TestSessions(t *testing.T) {
 	l := newLoader(t, g.Base)
 
 	step := func(what string, f func()) sample {
-		began, calls := time.Now(), l.calls.Load()
+		const cpu = "process_cpu_seconds_total"
+		began, calls, spent := time.Now(), l.calls.Load(), metrics(t, g)[cpu]
 		f()
 		l.check(t)
-		took, calls := time.Since(began), l.calls.Load()-calls
+		took, calls, spent := time.Since(began), l.calls.Load()-calls, metrics(t, g)[cpu]-spent
 		m := measure(t, g)
-		t.Logf("%s in %.1f s, %d calls: %v; Envoy %.0f MiB", what, took.Seconds(), calls, m, envoys(t, g)/(1<<20))
+		t.Logf("%s in %.1f s, of the gateway's CPU %.2f s, %d calls: %v; Envoy %.0f MiB", what, took.Seconds(), spent, calls, m, envoys(t, g)/(1<<20))
 		return m
 	}
 	var sessions []*session
@@ -59,7 +60,9 @@ func TestSessions(t *testing.T) {
 	t.Logf("a stream more:            %v (of the second half)", stream)
 	t.Logf("a stream more:            %v (of all)", both)
 	assert.LessOrEqual(t, both.resident+max(without.resident, without.live), float64(withStream), "KiB for a session with a stream")
-	if _, full := soakTime(t); full { // few sessions are lost in what else comes and goes
+	if _, full := soakTime(t); full {
+		t.Logf("streams that rest take %.1f %% of a CPU", 100*restingCPU(t, g))
+		// Few sessions would be lost in what else comes and goes.
 		assert.LessOrEqual(t, without.resident, float64(withoutStream), "KiB for a session without a stream")
 	}
 
