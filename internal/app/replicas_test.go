@@ -5,6 +5,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/guicassolato/mcp-gateway/internal/telemetry"
 )
 
 // TestReplicaURL: a pod knows its address, and has no shell to put brackets around it.
@@ -52,7 +54,7 @@ func TestOpenStore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := &gateway{settings: &settings{replicas: c.given}}
+			g := &gateway{settings: &settings{replicas: c.given}, metrics: telemetry.NewMetrics("test", telemetry.Sources{})}
 			opened, err := g.openStore(func(string) (string, bool) { return c.env, c.env != "" }, c.generated)
 			if c.wants != "" {
 				require.ErrorContains(t, err, c.wants)
