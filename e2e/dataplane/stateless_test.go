@@ -99,11 +99,11 @@ func statelessRefusals(t *testing.T, c *testbed.Stateless) {
 
 // statelessChanges: subscriptions say first what they are for, and all that comes names them.
 func statelessChanges(t *testing.T, c *testbed.Stateless) {
-	s := c.Begin(t, "subscriptions/listen", `{"notifications":{"toolsListChanged":true,"resourceSubscriptions":["test://watched-resource","none://"]}}`)
+	s := c.Begin(t, "subscriptions/listen", `{"notifications":{"toolsListChanged":true,"resourceSubscriptions":["test://watched-resource","no URI"]}}`)
 	require.Equal(t, http.StatusOK, s.Status)
 	first := s.Next(t).Data
 	assert.Contains(t, first, `"method":"notifications/subscriptions/acknowledged"`)
-	assert.NotContains(t, first, "none://")
+	assert.NotContains(t, first, "no URI")
 	c.Ask(t, "tools/call", `{"name":"gosdk_test_trigger_tool_change","arguments":{}}`).Result(t)
 	changed := s.Find(t, "notifications/tools/list_changed").Data
 	var m struct {
