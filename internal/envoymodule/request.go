@@ -26,7 +26,8 @@ type filter struct {
 	pieces  bool  // the body came in more than one, of which Envoy keeps the first ones
 	size    int64 // of those
 	arrived bool  // the request is whole
-	waiting bool  // for what the hub knows of the session
+	asked   bool  // the hub, about the session
+	waiting bool  // for what it says
 	decided bool
 	direct  bool // Envoy takes it to its server itself
 	over    bool // it has been answered here
@@ -51,9 +52,8 @@ func (f *filter) OnRequestHeaders(headers shared.HeaderMap, end bool) (status sh
 	f.read(headers)
 	f.state = f.mirror.State()
 	f.hasBody = !end && (f.state == nil || f.state.Router.NeedsBody(&f.req))
-	if token := f.req.SessionID(); f.state == nil || token != "" && !f.state.Sure(token) {
-		f.lookup(token)
-	}
+	f.req.Unsure = true // until the hub has been asked
+	f.ask()
 	switch {
 	case f.hasBody:
 		return shared.HeadersStatusStop
@@ -89,16 +89,20 @@ func (f *filter) read(headers shared.HeaderMap) {
 	}
 }
 
-// lookup asks the hub about the session. The request goes on when it has said what there is.
-func (f *filter) lookup(token string) {
-	f.waiting = true
+// ask asks the hub about the session, if that is to be done. The request goes on when it has said what there is.
+func (f *filter) ask() {
+	token := f.req.SessionID()
+	if f.asked || f.state != nil && (token == "" || f.state.Sure(token)) {
+		return
+	}
+	f.waiting, f.asked = true, true
 	scheduler := f.handle.GetScheduler()
 	f.cancel = f.mirror.Lookup(token, func(ok bool) {
 		scheduler.Schedule(func() { f.found(ok) })
 	})
 }
 
-// found goes on once the hub has said what there is, unless it said nothing.
+// found goes on once the hub has said what there is, or that it cannot tell.
 func (f *filter) found(ok bool) {
 	defer func() { f.contain(recover(), func() {}) }()
 	if f.over || !f.waiting {
@@ -106,7 +110,8 @@ func (f *filter) found(ok bool) {
 	}
 	f.waiting, f.cancel = false, nil
 	f.state = f.mirror.State()
-	if !ok || f.state == nil {
+	f.req.Unsure = !ok
+	if f.state == nil {
 		f.unavailable()
 		return
 	}
@@ -127,6 +132,7 @@ func (f *filter) OnRequestBody(body shared.BodyBuffer, end bool) (status shared.
 		return f.piece(body)
 	}
 	f.arrived = true
+	f.ask() // what was known when the request began may be unknown to a broker that has begun since
 	if f.waiting {
 		return shared.BodyStatusStopAndBuffer
 	}
@@ -152,6 +158,9 @@ func (f *filter) piece(body shared.BodyBuffer) shared.BodyStatus {
 func (f *filter) OnRequestTrailers(shared.HeaderMap) (status shared.TrailersStatus) {
 	defer func() { f.contain(recover(), func() { status = shared.TrailersStatusStop }) }()
 	f.arrived = true
+	if !f.over && !f.decided {
+		f.ask()
+	}
 	switch {
 	case f.over || f.waiting:
 		return shared.TrailersStatusStop

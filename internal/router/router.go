@@ -5,6 +5,7 @@ package router
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -213,7 +214,7 @@ func (r *Router) session(req *Request, id []byte, view *catalog.View) (*session.
 		return nil, invalid(id, http.StatusBadRequest, "Mcp-Session-Id is missing; send an initialize request first and then the id that it answers with")
 	}
 	s, err := r.sessions.Lookup(req.sessionID)
-	if err != nil && req.Unsure {
+	if req.Unsure && (errors.Is(err, session.ErrUnsure) || errors.Is(err, session.ErrElsewhere)) {
 		return nil, &jsonrpc.Error{
 			Code: jsonrpc.CodeInternalError, Status: http.StatusServiceUnavailable, ID: id,
 			Message: "sessions cannot be looked up now; try again later. Requests of the revision " + wire.Revision20260728 + " need none",
