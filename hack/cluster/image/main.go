@@ -14,7 +14,10 @@
 package main
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -23,6 +26,7 @@ import (
 	"os/signal"
 	"path"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -115,7 +119,7 @@ func writeArchive(o options, stdout io.Writer) error {
 	for _, tag := range tags {
 		refs[tag] = img
 	}
-	if err := tarball.MultiRefWriteToFile(o.out, refs); err != nil {
+	if err := writeRefs(o.out, refs); err != nil {
 		return fmt.Errorf("cannot write %q: %w", o.out, err)
 	}
 	for _, tag := range tags {
@@ -124,6 +128,56 @@ func writeArchive(o options, stdout io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// manifestFile tells in an archive what the images' names are.
+const manifestFile = "manifest.json"
+
+// writeRefs writes the archive with its names in order: the library has them in another one each time, and the same image is to be the same file.
+func writeRefs(out string, refs map[name.Reference]v1.Image) (err error) {
+	file, err := os.Create(out)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	from, to := io.Pipe()
+	go func() { to.CloseWithError(tarball.MultiRefWrite(refs, to)) }()
+	defer func() { _ = from.Close() }()
+	written, archive := tar.NewReader(from), tar.NewWriter(file)
+	for {
+		header, err := written.Next()
+		if errors.Is(err, io.EOF) {
+			return archive.Close()
+		}
+		if err != nil {
+			return err
+		}
+		var entry io.Reader = written
+		if header.Name == manifestFile {
+			manifest, err := sorted(written)
+			if err != nil {
+				return err
+			}
+			header.Size, entry = int64(len(manifest)), bytes.NewReader(manifest)
+		}
+		if err := archive.WriteHeader(header); err != nil {
+			return err
+		}
+		if _, err := io.Copy(archive, entry); err != nil {
+			return err
+		}
+	}
+}
+
+func sorted(r io.Reader) ([]byte, error) {
+	var manifest tarball.Manifest
+	if err := json.NewDecoder(r).Decode(&manifest); err != nil {
+		return nil, err
+	}
+	for i := range manifest {
+		slices.Sort(manifest[i].RepoTags)
+	}
+	return json.Marshal(manifest)
 }
 
 // current is the content that flags add to: that of the last platform named.
