@@ -55,7 +55,6 @@ type options struct {
 	names       []string
 	labels      map[string]string
 	env         []string
-	parts       []part // what else is in the image, for the list of it
 	common      content
 	platforms   []*content
 	entrypoint  []string
@@ -216,7 +215,8 @@ func parse(args []string) (options, error) {
 		return o, err
 	}
 	o.entrypoint = flags.Args()
-	return o, o.complete()
+	err := o.complete()
+	return o, err
 }
 
 // contentFlags are those that say what is in an image.
