@@ -5,11 +5,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/guicassolato/mcp-gateway/e2e/testbed"
 )
 
 // Without a controller everything goes on as it was. What is changed meanwhile is found by the next one.
@@ -116,10 +115,17 @@ func (w *world) twice(t testing.TB, deployment string) {
 		w.cleanly(t, "-n", installNamespace, "scale", "deployment/"+deployment, "--replicas=1")
 		w.cleanly(t, "-n", installNamespace, "rollout", "status", "deployment/"+deployment, "--timeout="+patience.String())
 		// The one that ends serves until it has, and learns of what the next test makes a moment later than the other.
-		testbed.AwaitWithin(t, patience, "one pod of "+deployment, func() bool {
+		for left := patience; ; left -= time.Second {
 			names, err := w.try(context.Background(), "", "kubectl", "-n", installNamespace, "get", "pods", "-l", "app.kubernetes.io/name="+deployment, "-o", "name")
-			return err == nil && len(strings.Fields(names)) == 1
-		})
+			if err == nil && len(strings.Fields(names)) == 1 {
+				return
+			}
+			if left <= 0 {
+				t.Errorf("waited in vain for one pod of %s alone: %s (%v)", deployment, names, err)
+				return
+			}
+			time.Sleep(time.Second)
+		}
 	})
 }
 
