@@ -95,13 +95,7 @@ func (b *Broker) sendLevel(ctx context.Context, ep *upstream.Endpoint, us upstre
 
 // SessionEnded closes what was opened for a session. It does not wait.
 func (b *Broker) SessionEnded(s *session.Session) {
-	b.mu.Lock()
-	h := b.hubs[s]
-	delete(b.hubs, s)
-	b.mu.Unlock()
-	if h != nil {
-		h.cancel()
-	}
+	b.endHub(s)
 	for name, be := range s.Backends() {
 		b.closeBackend(b.endpointFor(s, name, be), be)
 	}

@@ -161,7 +161,7 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodPost:
 		b.post(w, r)
 	case http.MethodGet:
-		b.admit(w, r, func(s *session.Session) { b.listen(w, r, s) })
+		b.admit(w, r, func(s *session.Session) { b.listen(w, r, s) }) //nolint:contextcheck // what is followed lives as long as any of the client's streams
 	case http.MethodDelete:
 		b.admit(w, r, func(s *session.Session) { //nolint:contextcheck // what is closed at servers outlives the request
 			if err := b.opts.Sessions.Delete(r.Context(), s); err != nil {

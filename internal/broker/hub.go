@@ -88,9 +88,9 @@ func (b *Broker) listen(w http.ResponseWriter, r *http.Request, s *session.Sessi
 	resumed, after := b.resumed(s, r.Header.Get(wire.HeaderLastEventID))
 	for name, be := range s.Backends() {
 		if name == resumed {
-			b.followFrom(h, name, be, after) //nolint:contextcheck // it lives as long as any of the client's streams
+			b.followFrom(h, name, be, after)
 		} else {
-			b.followFrom(h, name, be, "") //nolint:contextcheck // likewise
+			b.followFrom(h, name, be, "")
 		}
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -102,28 +102,7 @@ func (b *Broker) listen(w http.ResponseWriter, r *http.Request, s *session.Sessi
 	if flush.Flush() != nil {
 		return
 	}
-	tick := time.NewTicker(keepAlive)
-	defer tick.Stop()
-	for {
-		var event []byte
-		select {
-		case <-st.more:
-			event = st.next()
-		case <-tick.C:
-			event = []byte(keepAliveEvent)
-		case <-st.cut:
-			return
-		case <-s.Done():
-			return
-		case <-b.ctx.Done():
-			return
-		case <-r.Context().Done():
-			return
-		}
-		if !write(w, flush, event) {
-			return
-		}
-	}
+	b.serve(w, r, flush, st, s.Done())
 }
 
 // write sends one event. A client that does not read blocks that, but not for ever.
@@ -179,6 +158,17 @@ func (b *Broker) leave(h *hub, st *stream) {
 		if b.hubs[h.session] == h {
 			delete(b.hubs, h.session)
 		}
+	}
+}
+
+// endHub ends what is merged for a session.
+func (b *Broker) endHub(s *session.Session) {
+	b.mu.Lock()
+	h := b.hubs[s]
+	delete(b.hubs, s)
+	b.mu.Unlock()
+	if h != nil {
+		h.cancel()
 	}
 }
 

@@ -242,13 +242,7 @@ func (b *Broker) SessionRenewed(s *session.Session) {
 
 // SessionLeft ends what is done here for a session that other replicas have, or have ended. It does not wait.
 func (b *Broker) SessionLeft(s *session.Session) {
-	b.mu.Lock()
-	h := b.hubs[s]
-	delete(b.hubs, s)
-	b.mu.Unlock()
-	if h != nil {
-		h.cancel()
-	}
+	b.endHub(s)
 	b.tokens.forget(s)
 }
 

@@ -1,6 +1,10 @@
 package broker
 
-import "sync"
+import (
+	"net/http"
+	"sync"
+	"time"
+)
 
 // streamBuffer is how many events may wait for a client that reads slowly before its stream is cut, and streamBytes how large they may be together: one event
 // alone may be as large as a server makes it, 256 of those are more than there is memory.
@@ -56,4 +60,30 @@ func (st *stream) next() []byte {
 		signal(st.more)
 	}
 	return event
+}
+
+// serve sends a client what waits for it, until one of both sides ends the stream. It returns true if the gateway has no more to tell.
+func (b *Broker) serve(w http.ResponseWriter, r *http.Request, control *http.ResponseController, st *stream, ended <-chan struct{}) bool {
+	tick := time.NewTicker(keepAlive)
+	defer tick.Stop()
+	for {
+		var event []byte
+		select {
+		case <-st.more:
+			event = st.next()
+		case <-tick.C:
+			event = []byte(keepAliveEvent)
+		case <-st.cut:
+			return false
+		case <-ended:
+			return true
+		case <-b.ctx.Done():
+			return true
+		case <-r.Context().Done():
+			return false
+		}
+		if !write(w, control, event) {
+			return false
+		}
+	}
 }

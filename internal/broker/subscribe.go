@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
@@ -95,7 +94,7 @@ func (b *Broker) subscribe(w http.ResponseWriter, r *http.Request, m *jsonrpc.Me
 	if !write(w, control, sub.acknowledgement()) {
 		return
 	}
-	if b.serve(w, r, control, sub) {
+	if b.serve(w, r, control, sub.stream, sub.ended) {
 		// What was told before the end comes before it.
 		for event := sub.next(); event != nil; event = sub.next() {
 			if !write(w, control, event) {
@@ -103,32 +102,6 @@ func (b *Broker) subscribe(w http.ResponseWriter, r *http.Request, m *jsonrpc.Me
 			}
 		}
 		write(w, control, sub.end())
-	}
-}
-
-// serve sends what there is to tell. It returns true if the subscription has ended on the gateway's side.
-func (b *Broker) serve(w http.ResponseWriter, r *http.Request, control *http.ResponseController, sub *subscription) bool {
-	tick := time.NewTicker(keepAlive)
-	defer tick.Stop()
-	for {
-		var event []byte
-		select {
-		case <-sub.more:
-			event = sub.next()
-		case <-tick.C:
-			event = []byte(keepAliveEvent)
-		case <-sub.cut:
-			return false
-		case <-sub.ended:
-			return true
-		case <-b.ctx.Done():
-			return true
-		case <-r.Context().Done():
-			return false
-		}
-		if !write(w, control, event) {
-			return false
-		}
 	}
 }
 

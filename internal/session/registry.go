@@ -105,7 +105,7 @@ func (r *Registry) Create(ctx context.Context, start Start) (*Session, error) {
 func (r *Registry) make(token string, c claims, start Start) *Session {
 	s := &Session{id: c.id, token: token, start: start, expires: c.expires, sealKey: r.sealKey, done: make(chan struct{}), changed: r.opts.OnChange}
 	if r.sharing != nil {
-		s.shared = &shared{registry: r}
+		s.shared = &shared{registry: r, fields: map[string]string{}}
 	}
 	s.backends.Store(&backends{})
 	s.lastUsed.Store(r.now().Unix())

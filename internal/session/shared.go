@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -291,21 +292,17 @@ func (s *Session) Agree(ctx context.Context, server string, b Backend) (Backend,
 		if ok {
 			return have, nil
 		}
-		now, err := h.store.Swap(ctx, recordKey(id), field, old, sealed)
+		now, err := s.swap(ctx, field, old, sealed)
 		switch {
-		case errors.Is(err, store.ErrNoRecord):
-			return Backend{}, ErrUnknown
 		case err != nil:
-			return Backend{}, unreachable(err)
+			return Backend{}, err
 		case now == sealed:
-			s.setField(field, sealed)
 			if !s.SetBackend(server, b) {
 				return Backend{}, ErrUnknown
 			}
 			s.changedShared(ctx)
 			return b, nil
 		}
-		s.setField(field, now)
 		if now == "" {
 			continue // another one that has been dropped
 		}
@@ -323,14 +320,24 @@ func (s *Session) Agree(ctx context.Context, server string, b Backend) (Backend,
 	return Backend{}, unreachable(errors.New("the session's record changes all the time"))
 }
 
+// swap sets a field of the record, and takes note of what it is then. The error is ErrUnknown or ErrStore.
+func (s *Session) swap(ctx context.Context, field, old, next string) (now string, err error) {
+	now, err = s.shared.registry.sharing.store.Swap(ctx, recordKey(s.ID()), field, old, next)
+	if errors.Is(err, store.ErrNoRecord) {
+		return "", ErrUnknown
+	}
+	if err != nil {
+		return "", unreachable(err)
+	}
+	s.setField(field, now)
+	return now, nil
+}
+
 func (s *Session) setField(field, sealed string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Others may read the map that is there.
-	next := make(map[string]string, len(s.shared.fields)+1)
-	for k, v := range s.shared.fields {
-		next[k] = v
-	}
+	next := maps.Clone(s.shared.fields)
 	if next[field] = sealed; sealed == "" {
 		delete(next, field)
 	}
@@ -364,22 +371,18 @@ func (s *Session) share(ctx context.Context, field string, plain []byte) error {
 	if s.shared == nil {
 		return nil
 	}
-	h, id, sealed := s.shared.registry.sharing, s.ID(), ""
+	sealed := ""
 	if plain != nil {
-		sealed = h.close(id+field, plain)
+		sealed = s.shared.registry.sharing.close(s.ID()+field, plain)
 	}
 	for range maxFetches {
 		s.mu.Lock()
 		old := s.shared.fields[field]
 		s.mu.Unlock()
-		now, err := h.store.Swap(ctx, recordKey(id), field, old, sealed)
-		if errors.Is(err, store.ErrNoRecord) {
-			return ErrUnknown
-		}
+		now, err := s.swap(ctx, field, old, sealed)
 		if err != nil {
-			return unreachable(err)
+			return err
 		}
-		s.setField(field, now)
 		if now == sealed {
 			s.changedShared(ctx)
 			return nil
