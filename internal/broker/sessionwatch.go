@@ -100,6 +100,9 @@ func (b *Broker) syncWatches(s *session.Session, authorization string) {
 	if !s.Shared() || !b.listensHere(s) {
 		return
 	}
+	if len(s.Watches()) == 0 && b.knownWatch(s) == nil {
+		return // most sessions want to know nothing
+	}
 	sw := b.sessionWatchOf(s)
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
@@ -125,9 +128,7 @@ func (b *Broker) restWatches(s *session.Session) {
 	if !s.Shared() {
 		return
 	}
-	b.watches.mu.Lock()
-	sw := b.watches.all[s]
-	b.watches.mu.Unlock()
+	sw := b.knownWatch(s)
 	if sw == nil {
 		return
 	}
@@ -140,6 +141,13 @@ func (b *Broker) restWatches(s *session.Session) {
 	for key := range sw.wanted {
 		sw.wanted[key] = false
 	}
+}
+
+// knownWatch is what a session wants to know, nil if it has never wanted anything here.
+func (b *Broker) knownWatch(s *session.Session) *sessionWatch {
+	b.watches.mu.Lock()
+	defer b.watches.mu.Unlock()
+	return b.watches.all[s]
 }
 
 func (b *Broker) listensHere(s *session.Session) bool {
