@@ -5,6 +5,7 @@ package catalog
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -45,7 +46,10 @@ type Listing struct {
 	// Modern is the newest revision without sessions that the server speaks and the gateway too, empty if there is none.
 	Modern string
 	// Sessions tells whether the server issued a session id.
-	Sessions     bool
+	Sessions bool
+	// Compares are the methods whose calls the server was seen to refuse where headers and body name different things, in the revision without sessions.
+	// None means that nobody looked.
+	Compares     []string
 	Capabilities json.RawMessage
 	ServerInfo   json.RawMessage
 	Instructions string
@@ -164,6 +168,11 @@ func (s *Server) Modern() string {
 		return ""
 	}
 	return s.State.Listing.Modern
+}
+
+// Compares tells whether the server holds the body of a method's calls to what their headers say, so that these can be believed.
+func (s *Server) Compares(method string) bool {
+	return s.State.Listing != nil && slices.Contains(s.State.Listing.Compares, method)
 }
 
 // Revision is the session-based protocol revision in which the server can be addressed, empty if there is none.

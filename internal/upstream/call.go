@@ -82,7 +82,8 @@ type exchange struct {
 	id     []byte // raw
 	want   string // id decoded: servers may write it with other escapes
 
-	capabilities string // that are declared in a revision without sessions; empty for none
+	capabilities string      // that are declared in a revision without sessions; empty for none
+	extra        http.Header // that repeat the body there; nil for those that say the truth
 
 	header http.Header // of the answer
 	result json.RawMessage
@@ -130,7 +131,11 @@ func (x *exchange) send(ctx context.Context, params json.RawMessage) (*http.Resp
 		if err != nil {
 			return nil, err
 		}
-		return x.e.post(ctx, x.s, x.method, appendMessage(nil, x.id, x.method, params), http.Header{wire.HeaderMCPMethod: {x.method}})
+		extra := x.extra
+		if extra == nil {
+			extra = http.Header{wire.HeaderMCPMethod: {x.method}}
+		}
+		return x.e.post(ctx, x.s, x.method, appendMessage(nil, x.id, x.method, params), extra)
 	}
 	return x.e.post(ctx, x.s, x.method, appendMessage(nil, x.id, x.method, params), nil)
 }

@@ -35,6 +35,8 @@ type StatusError struct {
 	Server  string
 	Request string // what was asked for
 	Status  int
+	// Code is that of the JSON-RPC error that came with it, without an id; 0 if there was none.
+	Code int
 	// Location is where a redirect leads, without its query.
 	Location string
 	// Body is the start of what the server said, on one line and without secrets.
@@ -144,7 +146,7 @@ func (e *Endpoint) refused(s Session, what string, resp *http.Response) error {
 	case fault != nil && len(fault.ID) > 0:
 		return e.serverError(what, fault)
 	case fault != nil:
-		status.Body = brief(fault.Message, maxSnippet)
+		status.Code, status.Body = fault.Code, brief(fault.Message, maxSnippet)
 	}
 	return status
 }

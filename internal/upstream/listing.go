@@ -92,7 +92,7 @@ func (a about) announces() bool {
 // listing puts together what is published of a server.
 func (a about) listing(e eras, lists map[catalog.Kind]listed) *catalog.Listing {
 	l := &catalog.Listing{
-		Revision: e.revision, Sessions: e.sessions, Modern: e.modern, Capabilities: a.capabilities, ServerInfo: a.serverInfo,
+		Revision: e.revision, Sessions: e.sessions, Modern: e.modern, Compares: e.compares, Capabilities: a.capabilities, ServerInfo: a.serverInfo,
 		Instructions: a.instructions, Problems: slices.Clone(a.problems),
 	}
 	for _, kind := range allKinds() {
@@ -107,7 +107,7 @@ func sameListing(a, b *catalog.Listing) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	same := a.Revision == b.Revision && a.Modern == b.Modern && a.Cache == b.Cache && a.Sessions == b.Sessions && a.Instructions == b.Instructions &&
+	same := a.Revision == b.Revision && a.Modern == b.Modern && a.Cache == b.Cache && a.Sessions == b.Sessions && slices.Equal(a.Compares, b.Compares) && a.Instructions == b.Instructions &&
 		bytes.Equal(a.Capabilities, b.Capabilities) && bytes.Equal(a.ServerInfo, b.ServerInfo) && slices.Equal(a.Problems, b.Problems)
 	for kind := range a.Items {
 		same = same && sameItems(a.Items[kind], b.Items[kind])

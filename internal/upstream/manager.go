@@ -40,6 +40,8 @@ type ManagerOptions struct {
 	Endpoint EndpointOptions
 	// Version is the gateway's own, which servers are told.
 	Version string
+	// CompareHeaders has workers find out whether servers compare the headers that repeat a body with it.
+	CompareHeaders bool
 	// Refresh is the time between two listings of a server that tells of its changes; 0 means 5 min.
 	Refresh time.Duration
 	// Poll is that of one that does not, or not of all; 0 means 30 s.

@@ -15,6 +15,7 @@ type eras struct {
 	revision string // with sessions
 	sessions bool   // it gave an id of one
 	modern   string // without
+	compares []string
 }
 
 const (
@@ -52,6 +53,7 @@ func (w *worker) meet(ctx context.Context) (*connection, error) {
 			a.problems = append(a.problems, "the server names revisions with sessions and opened none: "+lastError(w.ep.Name(), err))
 		}
 	}
+	e.compares = w.compares(ctx, Session{Revision: d.Modern}, a.lists())
 	return w.newConnection(Session{Revision: d.Modern}, e, a), nil
 }
 
