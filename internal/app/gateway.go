@@ -150,14 +150,14 @@ func (g *gateway) assemble(cfg *config.Config) error {
 	if err := g.assembleConsent(public, key, generated); err != nil {
 		return err
 	}
-	g.manager = upstream.NewManager(upstream.ManagerOptions{Logger: g.logger, Version: g.version, Publish: g.learned, Unchanged: g.unchanged, Endpoint: upstream.EndpointOptions{Credentials: credentials{g.tokens, g}}})
+	g.manager = upstream.NewManager(upstream.ManagerOptions{Logger: g.logger, Version: g.version, Publish: g.learned, Unchanged: g.unchanged, CompareHeaders: s.envoy.headers, Endpoint: upstream.EndpointOptions{Credentials: credentials{g.tokens, g}}})
 	g.broker = broker.New(g.brokerOptions(broker.Options{
 		RouterKey: routerKey, Sessions: g.sessions, Snapshot: g.publisher.Snapshot,
 		Endpoint: g.manager.Endpoint, Poke: g.manager.Poke, Logger: g.logger, Version: g.version,
 		Observer: brokerMetrics{g.metrics},
 		PageSize: s.pageSize, ToolSearchThreshold: s.toolSearch, MaxBody: s.maxRequestBytes, Key: key, Home: s.replicas.url, ResourceMetadata: g.resourceMetadata(metadata, public),
 	}))
-	routing := router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader(), TokenHeader: s.tokenHeader(), ToolSearch: s.toolSearch > 0, Tasks: session.NewTasks(key)}
+	routing := router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader(), TokenHeader: s.tokenHeader(), ToolSearch: s.toolSearch > 0, HeadersSuffice: s.envoy.headers, Tasks: session.NewTasks(key)}
 	traced := routing
 	traced.Trace = g.tracer()
 	options := extproc.Options{

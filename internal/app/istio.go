@@ -49,6 +49,8 @@ func (s *settings) checkControlPlane() error {
 	switch {
 	case s.controlPlane != "" && s.controlPlane != controlPlaneIstio:
 		return fmt.Errorf("--%s %q: want %s, or nothing", flagControlPlane, s.controlPlane, controlPlaneIstio)
+	case s.controlPlane != "" && s.envoy.headers:
+		return fmt.Errorf("--%s is for Envoys that this program feeds or writes the file of, not for those of --%s", flagHeaders, flagControlPlane)
 	case s.controlPlane != "" && s.xdsAddress != "":
 		return fmt.Errorf("--%s and --%s exclude each other: an Envoy is fed by one", flagControlPlane, flagXDS)
 	}

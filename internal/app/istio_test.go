@@ -65,6 +65,7 @@ func TestIstioMistakes(t *testing.T) {
 		{[]string{"istio-config", "--gateway", "a/b", "--host", "a.com", "--broker-service", "b:99999"}, `--broker-service "b:99999"`},
 		{[]string{"--envoy-control-plane", "linkerd"}, `--envoy-control-plane "linkerd": want istio`},
 		{[]string{"--envoy-control-plane", "istio", "--xds-address", "127.0.0.1:1"}, "exclude each other"},
+		{[]string{"--envoy-control-plane", "istio", "--route-from-headers"}, "--route-from-headers is for Envoys that this program feeds"},
 		{[]string{"--controller", "--envoy-control-plane", "linkerd"}, `--envoy-control-plane "linkerd": want istio`},
 	} {
 		_, _, err := run(t, tc.args...)

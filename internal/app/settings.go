@@ -68,22 +68,24 @@ type envoySettings struct {
 	accessLog string
 	auditLog  string
 	reports   bool
+	headers   bool
 	policies  string
 	values    string
 	systemCA  string
 }
 
 const (
-	flagConfig = "mcp-gateway-config"
-	flagRouter = "mcp-router-address"
-	flagBroker = "mcp-broker-public-address"
-	flagAdmin  = "admin-address"
-	flagXDS    = "xds-address"
-	flagModule = "mcp-router-module-address"
-	flagPublic = "public-url"
-	flagKey    = "session-key-file"
-	flagValues = "policies"
-	flagGrants = "trusted-authorizer-key-file"
+	flagConfig  = "mcp-gateway-config"
+	flagRouter  = "mcp-router-address"
+	flagBroker  = "mcp-broker-public-address"
+	flagAdmin   = "admin-address"
+	flagXDS     = "xds-address"
+	flagModule  = "mcp-router-module-address"
+	flagPublic  = "public-url"
+	flagKey     = "session-key-file"
+	flagValues  = "policies"
+	flagHeaders = "route-from-headers"
+	flagGrants  = "trusted-authorizer-key-file"
 )
 
 // serving adds the flags of everything that serves.
@@ -113,6 +115,7 @@ func (e *envoySettings) shared(f *pflag.FlagSet) {
 	f.StringVar(&e.accessLog, "envoy-access-log", "", "`file` for Envoy's access log, such as /dev/stdout; empty means none")
 	f.StringVar(&e.auditLog, "envoy-audit-log", "", "`file` in which Envoy notes who used which tool, prompt or resource and what became of it, such as /dev/stdout; empty means none")
 	f.BoolVar(&e.reports, "envoy-call-reports", false, "have Envoy tell the router's address of each call that has ended, of which this process makes histograms and, where the OTEL_* variables name an endpoint, traces (default: true where they do)")
+	f.BoolVar(&e.headers, flagHeaders, false, "have Envoy show the router by ext_proc the headers of calls of "+wire.Revision20260728+" first, which are decided by these alone where nothing is to be changed and the server compares headers with the body; whom Envoy then refuses gets an error without an id")
 	f.StringVar(&e.systemCA, "envoy-system-ca", "", "`file` with the root certificates that Envoy trusts where a server has none of its own (default: the machine's)")
 }
 
@@ -246,8 +249,9 @@ func (s *settings) key(lookup func(string) (string, bool)) (key session.Key, gen
 func (s *settings) envoyOptions() (xds.Options, error) {
 	o := xds.Options{
 		Listen: s.envoy.listen, Router: s.envoy.router, Broker: s.envoy.broker, XDS: s.envoy.xds, Admin: s.envoy.admin, NodeID: s.envoy.nodeID,
-		ReportCalls: s.envoy.reports || telemetry.SendsOTLP(os.LookupEnv),
-		Module:      s.moduleAddress, ModuleVersion: s.version, AllowedOrigins: s.allowedOrigins, UseRemoteAddress: true, AccessLog: s.envoy.accessLog, AuditLog: s.envoy.auditLog, SystemCA: s.envoy.systemCA,
+		HeadersFirst: s.envoy.headers,
+		ReportCalls:  s.envoy.reports || telemetry.SendsOTLP(os.LookupEnv),
+		Module:       s.moduleAddress, ModuleVersion: s.version, AllowedOrigins: s.allowedOrigins, UseRemoteAddress: true, AccessLog: s.envoy.accessLog, AuditLog: s.envoy.auditLog, SystemCA: s.envoy.systemCA,
 	}
 	if o.Router == "" {
 		o.Router = reachable(s.routerAddress)

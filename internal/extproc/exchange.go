@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	procv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 
 	"github.com/guicassolato/mcp-gateway/internal/router"
@@ -23,6 +24,7 @@ type exchange struct {
 	decision router.Decision
 	body     []byte
 	hasBody  bool
+	whole    bool // the body comes in one message, after the headers have been let pass as they were
 	decided  bool
 	endCall  func()
 	watched  *watched
@@ -33,7 +35,7 @@ func (x *exchange) reset(p *Processor, stream extprocv3.ExternalProcessor_Proces
 	x.req.Reset()
 	x.decision.Reset()
 	// The body is not reused: a watched call keeps it until it has been answered.
-	x.body, x.hasBody, x.decided, x.endCall, x.watched = nil, false, false, nil, nil
+	x.body, x.hasBody, x.whole, x.decided, x.endCall, x.watched = nil, false, false, false, nil, nil
 }
 
 func (x *exchange) finish() {
@@ -48,7 +50,7 @@ func (x *exchange) finish() {
 func (x *exchange) handle(msg *extprocv3.ProcessingRequest) error {
 	switch m := msg.Request.(type) {
 	case *extprocv3.ProcessingRequest_RequestHeaders:
-		return x.requestHeaders(m.RequestHeaders)
+		return x.requestHeaders(m.RequestHeaders, msg.GetProtocolConfig().GetRequestBodyMode() == procv3.ProcessingMode_NONE && msg.GetProtocolConfig() != nil)
 	case *extprocv3.ProcessingRequest_RequestBody:
 		return x.requestBody(m.RequestBody)
 	case *extprocv3.ProcessingRequest_RequestTrailers:
@@ -69,7 +71,8 @@ func (x *exchange) handle(msg *extprocv3.ProcessingRequest) error {
 	return fmt.Errorf("unexpected message %T; the filter's processing_mode is not the one that this gateway needs", msg.Request)
 }
 
-func (x *exchange) requestHeaders(h *extprocv3.HttpHeaders) error {
+// requestHeaders takes the headers, of which Envoy may wait to hear whether the body is wanted at all.
+func (x *exchange) requestHeaders(h *extprocv3.HttpHeaders, alone bool) error {
 	for _, f := range h.GetHeaders().GetHeaders() {
 		v := value(f)
 		x.req.Add(f.Key, v)
@@ -80,11 +83,29 @@ func (x *exchange) requestHeaders(h *extprocv3.HttpHeaders) error {
 	if h.EndOfStream || !x.p.opts.Router.NeedsBody(&x.req) {
 		return x.decide(false)
 	}
+	if alone {
+		return x.headFirst()
+	}
 	if n := x.req.ContentLength(); n > 0 {
 		x.body = make([]byte, 0, min(n, 64<<10))
 	}
 	x.hasBody = true
 	return nil
+}
+
+// headFirst decides by the headers, or asks for the body.
+func (x *exchange) headFirst() error {
+	d := &x.decision
+	if x.p.opts.Router.RouteHead(&x.req, d) {
+		x.decided = true
+		x.p.opts.Observer.Decided(d.Outcome(), 0)
+		if err := x.send(headersResponse(d)); err != nil {
+			return err
+		}
+		return errDone
+	}
+	x.hasBody, x.whole = true, true
+	return x.send(wantsBody())
 }
 
 func value(h *corev3.HeaderValue) string {
@@ -103,7 +124,7 @@ func (x *exchange) requestBody(b *extprocv3.HttpBody) error {
 		return x.reply()
 	}
 	x.body = append(x.body, b.Body...)
-	if b.EndOfStream || int64(len(x.body)) == x.req.ContentLength() {
+	if x.whole || b.EndOfStream || int64(len(x.body)) == x.req.ContentLength() {
 		return x.decide(false)
 	}
 	return nil
@@ -138,6 +159,12 @@ func (x *exchange) decide(trailers bool) error {
 		d.Set = append(d.Set, router.Header{Name: "content-length", Value: strconv.Itoa(len(body))})
 	}
 	x.p.opts.Observer.Decided(d.Outcome(), 0)
+	if x.whole {
+		if err := x.send(bodyResponse(d)); err != nil {
+			return err
+		}
+		return errDone // nothing is watched of a revision without sessions
+	}
 	if err := x.send(headersResponse(d)); err != nil {
 		return err
 	}

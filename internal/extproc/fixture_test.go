@@ -98,15 +98,23 @@ func start(t testing.TB) *gateway {
 		json.RawMessage(`{"name":"read","annotations":{"readOnlyHint":true}}`), json.RawMessage(`{"name":"write"}`),
 	}
 	servers := []config.Server{{Name: "weather", Scheme: "http", Host: "127.0.0.1", Port: 1, Path: "/mcp", Hostname: "weather.example", Enabled: true, ToolPrefix: "w_"}}
+	modern := &catalog.Listing{Modern: "2026-07-28", Compares: []string{"tools/call"}, Capabilities: json.RawMessage(`{"tools":{}}`)}
+	modern.Items[catalog.Tool] = []json.RawMessage{json.RawMessage(`{"name":"look"}`)}
+	for name, prefix := range map[string]string{"bare": "", "named": "n_"} {
+		servers = append(servers, config.Server{Name: name, Scheme: "http", Host: "127.0.0.1", Port: 2, Path: "/mcp", Hostname: name + ".example", Enabled: true, ToolPrefix: prefix})
+	}
 	g := &gateway{t: t, observer: &observer{}, unauthorized: make(chan string, 8)}
-	g.snapshot = catalog.Build(catalog.Input{Servers: servers, States: map[string]catalog.State{"weather": {Health: catalog.HealthReady, Listing: listing}}})
+	g.snapshot = catalog.Build(catalog.Input{Servers: servers, States: map[string]catalog.State{
+		"weather": {Health: catalog.HealthReady, Listing: listing},
+		"bare":    {Health: catalog.HealthReady, Listing: modern}, "named": {Health: catalog.HealthReady, Listing: modern},
+	}})
 	sessions := session.NewRegistry(session.Options{Key: session.GenerateKey()})
 	var err error
 	g.session, err = sessions.Create(t.Context(), session.Start{Revision: "2025-11-25"})
 	require.NoError(t, err)
 	g.open()
 	p := extproc.New(extproc.Options{
-		Router: router.New(router.Options{MaxBody: maxBody, BrokerKey: "key"}, sessions, func() *catalog.Snapshot {
+		Router: router.New(router.Options{MaxBody: maxBody, BrokerKey: "key", HeadersSuffice: true}, sessions, func() *catalog.Snapshot {
 			if g.panics.Load() {
 				panic("on purpose")
 			}

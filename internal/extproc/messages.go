@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	procv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -15,12 +16,37 @@ import (
 func headersResponse(d *router.Decision) *extprocv3.ProcessingResponse {
 	return &extprocv3.ProcessingResponse{
 		DynamicMetadata: metadata(d.Metadata),
-		Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{
-			Response: &extprocv3.CommonResponse{
-				ClearRouteCache: true,
-				HeaderMutation:  &extprocv3.HeaderMutation{SetHeaders: setHeaders(d.Set), RemoveHeaders: removed(d)},
-			},
-		}},
+		Response:        &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{Response: labels(d)}},
+	}
+}
+
+func labels(d *router.Decision) *extprocv3.CommonResponse {
+	return &extprocv3.CommonResponse{
+		ClearRouteCache: true,
+		HeaderMutation:  &extprocv3.HeaderMutation{SetHeaders: setHeaders(d.Set), RemoveHeaders: removed(d)},
+	}
+}
+
+// wantsBody lets the headers of a request wait for its body, which Envoy then sends whole.
+func wantsBody() *extprocv3.ProcessingResponse {
+	return &extprocv3.ProcessingResponse{
+		Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}},
+		ModeOverride: &procv3.ProcessingMode{
+			RequestHeaderMode: procv3.ProcessingMode_SEND, RequestBodyMode: procv3.ProcessingMode_BUFFERED, RequestTrailerMode: procv3.ProcessingMode_SKIP,
+			ResponseHeaderMode: procv3.ProcessingMode_SKIP, ResponseBodyMode: procv3.ProcessingMode_NONE, ResponseTrailerMode: procv3.ProcessingMode_SKIP,
+		},
+	}
+}
+
+// bodyResponse is the decision on a request whose headers wait for its body.
+func bodyResponse(d *router.Decision) *extprocv3.ProcessingResponse {
+	common := labels(d)
+	if d.Body != nil {
+		common.BodyMutation = &extprocv3.BodyMutation{Mutation: &extprocv3.BodyMutation_Body{Body: d.Body}}
+	}
+	return &extprocv3.ProcessingResponse{
+		DynamicMetadata: metadata(d.Metadata),
+		Response:        &extprocv3.ProcessingResponse_RequestBody{RequestBody: &extprocv3.BodyResponse{Response: common}},
 	}
 }
 

@@ -37,6 +37,8 @@ type Options struct {
 	ToolSearch bool
 	// TokenHeader is where the token of an Authorization header of the one form that counts goes, without its scheme. Empty means nowhere.
 	TokenHeader string
+	// HeadersSuffice tells that a call may be decided by its headers alone where its server compares them with the body.
+	HeadersSuffice bool
 	// Trace makes the traceparent of the gateway's own span, given the client's or none. Nil means that nobody wants traces.
 	Trace func(parent string) string `json:"-"`
 }
@@ -54,6 +56,7 @@ type Router struct {
 	authority string
 	token     string
 	search    bool
+	heads     bool
 	tasks     session.Tasks
 	trace     func(parent string) string
 	sessions  Sessions
@@ -62,7 +65,7 @@ type Router struct {
 
 // New makes a router that reads the current snapshot, once for each request, from a function.
 func New(o Options, sessions Sessions, snapshot func() *catalog.Snapshot) *Router {
-	r := &Router{maxBody: o.MaxBody, key: o.BrokerKey, token: o.TokenHeader, search: o.ToolSearch, tasks: o.Tasks, trace: o.Trace, sessions: sessions, snapshot: snapshot, origins: map[string]bool{}}
+	r := &Router{maxBody: o.MaxBody, key: o.BrokerKey, token: o.TokenHeader, search: o.ToolSearch, heads: o.HeadersSuffice, tasks: o.Tasks, trace: o.Trace, sessions: sessions, snapshot: snapshot, origins: map[string]bool{}}
 	r.authority = cmp.Or(o.AuthorityHeader, ":authority")
 	if r.maxBody <= 0 {
 		r.maxBody = DefaultMaxBody
@@ -96,12 +99,7 @@ func (r *Router) NeedsBody(req *Request) bool {
 
 // Route decides. The body must not be modified until the request has been answered.
 func (r *Router) Route(req *Request, body []byte, d *Decision) {
-	d.Remove = append(d.Remove, req.forged...)
-	if r.token != "" {
-		if token := bearerToken(req.authorization); token != "" {
-			d.set(r.token, token)
-		}
-	}
+	r.begin(req, d)
 	if !isEndpoint(req.Path) {
 		d.refuse(invalid(nil, http.StatusNotFound, "there is nothing at this path; the endpoint is "+wire.PathMCP))
 		return
@@ -113,6 +111,16 @@ func (r *Router) Route(req *Request, body []byte, d *Decision) {
 		r.bodiless(req, body, d)
 	default:
 		d.refuse(invalid(nil, http.StatusMethodNotAllowed, "the endpoint takes POST, GET and DELETE"), Header{"allow", "POST, GET, DELETE"})
+	}
+}
+
+// begin is what becomes of any request.
+func (r *Router) begin(req *Request, d *Decision) {
+	d.Remove = append(d.Remove, req.forged...)
+	if r.token != "" {
+		if token := bearerToken(req.authorization); token != "" {
+			d.set(r.token, token)
+		}
 	}
 }
 

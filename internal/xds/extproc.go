@@ -36,11 +36,23 @@ func requestMode(onRoute bool) *procv3.ProcessingMode {
 	return m
 }
 
+// headersOnly takes a request's headers and nothing else, unless the router says that it wants more. No answer of a revision without sessions is looked at.
+func headersOnly() *procv3.ProcessingMode {
+	return &procv3.ProcessingMode{
+		RequestHeaderMode: procv3.ProcessingMode_SEND, RequestBodyMode: procv3.ProcessingMode_NONE, RequestTrailerMode: procv3.ProcessingMode_SKIP,
+		ResponseHeaderMode: procv3.ProcessingMode_SKIP, ResponseBodyMode: procv3.ProcessingMode_NONE, ResponseTrailerMode: procv3.ProcessingMode_SKIP,
+	}
+}
+
 // processor is the router's filter, which finds the router at a cluster. A request that the router has not judged goes nowhere.
-func processor(cluster string) *procv3.ExternalProcessor {
+func (b *builder) processor(cluster string) *procv3.ExternalProcessor {
+	mode := requestMode(false)
+	if b.options.HeadersFirst {
+		mode = headersOnly() // an Envoy whose filter is in full duplex lets no answer change that; all routes say what they want
+	}
 	namespaces := &procv3.MetadataOptions_MetadataNamespaces{Untyped: []string{wire.MetadataNamespace}}
 	return &procv3.ExternalProcessor{
-		ProcessingMode: requestMode(false),
+		ProcessingMode: mode,
 		GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
 			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster},
 		}},
@@ -48,6 +60,7 @@ func processor(cluster string) *procv3.ExternalProcessor {
 		AllowContentLengthHeader: true,
 		StatusOnError:            &typev3.HttpStatus{Code: http.StatusServiceUnavailable},
 		MessageTimeout:           seconds(30),
+		AllowModeOverride:        b.options.HeadersFirst,
 		MutationRules:            routerMayChange(),
 		MetadataOptions:          &procv3.MetadataOptions{ReceivingNamespaces: namespaces},
 	}

@@ -40,7 +40,7 @@ func (w *istioWiring) filterPatches() []any {
 		return f
 	}
 	return []any{
-		w.filterPatch("INSERT_FIRST", "", off(w.filter(RouterFilter, processor(w.Router.cluster())))),
+		w.filterPatch("INSERT_FIRST", "", off(w.filter(RouterFilter, w.processor(w.Router.cluster())))),
 		// Istio's own comes after the policies, whose refusals a browser could then not read.
 		w.filterPatch("INSERT_FIRST", "", off(w.filter(istioCORSFilter, &corsv3.Cors{}))),
 		w.filterPatch("INSERT_BEFORE", lastFilter, off(w.filter(judgeFilter, judgeByName()))),

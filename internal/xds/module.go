@@ -29,7 +29,7 @@ func (b *builder) inside() bool { return b.at.module != (address{}) }
 // routerFilter is the router, inside of Envoy or outside.
 func (b *builder) routerFilter() proto.Message {
 	if !b.inside() {
-		return processor(wire.RouterCluster)
+		return b.processor(wire.RouterCluster)
 	}
 	config, err := json.Marshal(wire.ModuleConfig{Socket: b.at.module.pipe, Version: b.options.ModuleVersion})
 	if err != nil {

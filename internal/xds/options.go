@@ -46,6 +46,8 @@ type Options struct {
 	AuditLog string
 	// ReportCalls has Envoy tell the router's address of every call that has ended.
 	ReportCalls bool
+	// HeadersFirst shows the router the headers of calls of the revisions without sessions before their bodies, which it may not want to see.
+	HeadersFirst bool
 	// SystemCA is the file with the machine's trusted roots as PEM. It is needed as soon as an https server has no CA of its own.
 	SystemCA string
 	// Values are the policy values; nil means none, and none of their filters.

@@ -2,6 +2,8 @@ package xds
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -27,20 +29,58 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 			Name:     resourceName,
 			Domains:  []string{"*"},
 			Metadata: b.challenges(),
-			Routes: []*routev3.Route{
-				b.protectedResource(),
-				b.credentials(),
-				toBroker(),
-				b.toWatchedServer(),
-				b.toServer(),
-				unlabelled(),
-				elsewhere(),
-			},
+			Routes:   b.allRoutes(),
 			TypedPerFilterConfig: b.onRoutes(map[string]*anypb.Any{
 				corsFilter: b.pack(endpointCORS(b.options.AllowedOrigins)),
 			}),
 		}},
 	}
+}
+
+func (b *builder) allRoutes() []*routev3.Route {
+	routes := []*routev3.Route{b.protectedResource(), b.credentials(), toBroker(), b.toWatchedServer(), b.toServer()}
+	if b.options.HeadersFirst && !b.inside() && len(b.prefixes) <= maxPrefixes {
+		routes = append(routes, b.headersFirst())
+	}
+	return append(routes, unlabelled(), elsewhere())
+}
+
+// maxPrefixes bounds what Envoy compares a name with to see whether a call's headers are worth being shown first. With more, none are.
+const maxPrefixes = 64
+
+// prefixes are those of the servers' tools.
+func prefixes(cs []Cluster) []string {
+	var out []string
+	for _, c := range cs {
+		if p := c.Server.ToolPrefix; p != "" {
+			out = append(out, p)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// headersFirst is what Envoy finds for a call that its headers may say enough of: the router is shown these alone, and asks for the body if it needs that.
+// As with all that is unlabelled, the call ends here if the router lets it pass without a label.
+func (b *builder) headersFirst() *routev3.Route {
+	r := unlabelled()
+	r.Name = "headers-first"
+	r.Match.Headers = []*routev3.HeaderMatcher{
+		headerMatches(wire.HeaderProtocolVersion, regex(strings.Join(wire.ModernRevisions(), "|"))),
+		headerMatches(wire.HeaderMCPMethod, regex("tools/call|prompts/get|resources/read")),
+		present("content-length"),
+	}
+	for _, prefix := range b.prefixes { // in a body with such a name there is something to change
+		m := headerMatches(wire.HeaderMCPName, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: prefix}})
+		m.InvertMatch = true
+		r.Match.Headers = append(r.Match.Headers, m)
+	}
+	r.TypedPerFilterConfig = map[string]*anypb.Any{RouterFilter: b.withMode(headersOnly())}
+	return r
+}
+
+func headerMatches(name string, m *matcherv3.StringMatcher) *routev3.HeaderMatcher {
+	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: m}}
 }
 
 // protectedResource is public and has no body: the router has nothing to decide.

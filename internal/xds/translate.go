@@ -43,7 +43,7 @@ func translate(o Options, cs []Cluster, static bool) (*Resources, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{options: o, at: at, static: static}
+	b := &builder{options: o, at: at, static: static, prefixes: prefixes(cs)}
 	b.values = b.valueConfigs()
 	r := &Resources{}
 	b.addClusters(r, cs)
@@ -60,6 +60,8 @@ type builder struct {
 	options Options
 	at      endpoints
 	static  bool
+	// prefixes are those that tools' names have here and not at their servers, in order.
+	prefixes []string
 	// values are the filters that enforce the policy values.
 	values []*corev3.TypedExtensionConfig
 	errs   []error

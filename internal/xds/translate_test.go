@@ -47,6 +47,7 @@ type goldenInput struct {
 		AccessLog                                  string   `yaml:"accessLog"`
 		AuditLog                                   string   `yaml:"auditLog"`
 		ReportCalls                                bool     `yaml:"reportCalls"`
+		HeadersFirst                               bool     `yaml:"headersFirst"`
 		SystemCA                                   string   `yaml:"systemCA"`
 		Policies                                   string
 		Values                                     *struct {
@@ -59,6 +60,7 @@ type goldenInput struct {
 	Clusters []struct {
 		Name       string
 		URL        string `yaml:"url"`
+		ToolPrefix string `yaml:"toolPrefix"`
 		Headers    map[string]string
 		Credential *struct{ Header, Prefix, Value, Env, File string }
 		TLS        *struct {
@@ -89,7 +91,7 @@ func readGolden(t *testing.T, path string) (goldenInput, xds.Options, []xds.Clus
 			*target = value
 		}
 	}
-	o.ReportCalls = in.Options.ReportCalls
+	o.ReportCalls, o.HeadersFirst = in.Options.ReportCalls, in.Options.HeadersFirst
 	o.AllowedOrigins, o.UseRemoteAddress, o.BufferLimit = in.Options.AllowedOrigins, in.Options.UseRemoteAddress, in.Options.BufferLimit
 	if in.Options.Policies != "" {
 		o.Policies = parsePolicies(t, in.Options.Policies)
@@ -108,6 +110,7 @@ func (in goldenInput) clusters(t *testing.T) []xds.Cluster {
 	for _, c := range in.Clusters {
 		cluster := clusterAt(t, c.Name, c.URL)
 		s := &cluster.Server
+		s.ToolPrefix = c.ToolPrefix
 		for name, value := range c.Headers {
 			s.Headers = append(s.Headers, config.Header{Name: name, Value: value})
 		}
