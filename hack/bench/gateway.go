@@ -23,6 +23,7 @@ type gatewaySpec struct {
 	module  bool // with the router inside of Envoy, else by ext_proc
 	tcp     bool // the router is asked over TCP, else over a Unix socket
 	guarded bool // with policies
+	headers bool // the router is shown headers first
 	catalog catalog
 }
 
@@ -37,6 +38,9 @@ func (g gatewaySpec) name() string {
 	}
 	if g.guarded {
 		name += "-guarded"
+	}
+	if g.headers {
+		name += "-headers"
 	}
 	return name + "-" + g.catalog.name()
 }
@@ -79,6 +83,9 @@ func (s *stage) gateway(ctx context.Context, spec gatewaySpec) (*gateway, error)
 		}
 		args = append(args, "--mcp-router-module-address", socket("module"))
 		env = []string{"ENVOY_DYNAMIC_MODULES_SEARCH_PATH=" + filepath.Dir(s.moduleLib), "GODEBUG=cgocheck=0"}
+	}
+	if spec.headers {
+		args = append(args, "--route-from-headers")
 	}
 	if spec.guarded {
 		var policies string

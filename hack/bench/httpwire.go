@@ -19,6 +19,8 @@ const maxMessage = 64 << 20
 type message struct {
 	start       []byte // the start line
 	session     []byte // Mcp-Session-Id
+	mcpMethod   []byte
+	mcpName     []byte
 	contentType []byte
 	body        []byte
 }
@@ -75,6 +77,10 @@ func (m *message) head(head []byte) (length int, chunked bool, err error) {
 			}
 		case is(name, "mcp-session-id"):
 			m.session = value
+		case is(name, "mcp-method"):
+			m.mcpMethod = value
+		case is(name, "mcp-name"):
+			m.mcpName = value
 		case is(name, "content-type"):
 			m.contentType = value
 		}

@@ -17,6 +17,7 @@ const (
 	nativeRow         = "Envoy's mcp_router"
 	extProcRow        = "gateway, ext_proc"
 	extProcTCPRow     = "gateway, ext_proc, TCP"
+	extProcHeadersRow = "gateway, ext_proc, headers first"
 	extProcGuardRow   = "gateway, ext_proc, policies"
 	extProcSessionRow = "gateway, ext_proc, session"
 	moduleRow         = "gateway, module"
@@ -51,6 +52,7 @@ func rows() []row {
 		},
 		{extProcRow, "ext_proc over a Unix socket; the server keeps no sessions", through(gatewaySpec{}, "")},
 		{extProcTCPRow, "ext_proc over TCP, as between containers", through(gatewaySpec{tcp: true}, "")},
+		{extProcHeadersRow, "ext_proc with --route-from-headers: the headers are shown first, and the body where it is wanted", through(gatewaySpec{headers: true}, "")},
 		{extProcGuardRow, "ext_proc with policies: a token is verified, a rule allows the call, a rate limit counts it", through(gatewaySpec{guarded: true}, "")},
 		{extProcSessionRow, "ext_proc over a Unix socket; the server keeps sessions, so that its answers are looked at", through(gatewaySpec{}, serverSessionful)},
 		{moduleRow, "the router inside of Envoy; the server keeps no sessions", through(gatewaySpec{module: true}, "")},

@@ -37,6 +37,9 @@ type kind struct {
 	modern   bool // it speaks the one without
 }
 
+// compares tells whether the server holds bodies to the headers that repeat them. One that speaks both kinds of revisions may be asked in either.
+func (k kind) compares() bool { return k.modern && !k.legacy }
+
 func kindNamed(name string) (kind, bool) {
 	switch name {
 	case "sessionless":

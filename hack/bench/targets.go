@@ -30,7 +30,7 @@ func aims() []aim {
 		atMost("… with a session of the server's", 1.2, "", cpuPerBase(caseCall, moduleSessionRow)),
 		atMost("p99 through the module at half of plain Envoy's peak ÷ plain Envoy's", 1.25, "", perBase(caseHalf, moduleRow)),
 		atLeast("tools/call through ext_proc ÷ plain Envoy, calls/s: body edited", 0.35, perBase(caseCall, extProcRow)),
-		atLeast("… headers say all (2026-07-28, no prefix)", 0.45, perBase(caseHeaders, extProcRow)),
+		atLeast("… headers say all (2026-07-28, no prefix)", 0.45, perBase(caseHeaders, extProcHeadersRow)),
 		atLeast("module ÷ Envoy's mcp_router, calls/s", 1.3, perRow(caseCall, moduleRow, nativeRow)),
 		atLeast("tools/list, 10 000 tools ÷ static bytes behind plain Envoy, ext_proc", 0.8, perBase(caseManyList, extProcRow)),
 		atLeast("… module", 0.8, perBase(caseManyList, moduleRow)),

@@ -107,6 +107,9 @@ func (u *upstream) answer(out []byte, cuts []int, m *message) ([]byte, []int) {
 	if s.sessions && !u.knows(m.session) {
 		return appendEmpty(out, "404 Not Found"), cuts
 	}
+	if s.compares() && (string(m.mcpMethod) != "tools/call" || !bytes.Equal(m.mcpName, tool)) {
+		return u.message(out, m, s), cuts
+	}
 	switch string(tool) {
 	case toolName:
 		u.count(func(c *counts) { c.Calls++ })
@@ -180,8 +183,12 @@ func (u *upstream) message(out []byte, m *message, s *mcpServer) []byte {
 	if msg.Kind != jsonrpc.Request {
 		return appendEmpty(out, "202 Accepted")
 	}
-	id := msg.ID.Of(m.body)
-	result, session := u.result(s, method, msg.Param("name").Of(m.body), msg.Param("cursor").Of(m.body))
+	id, name := msg.ID.Of(m.body), msg.Param("name").Of(m.body)
+	if s.compares() && (string(m.mcpMethod) != method || method == "tools/call" && string(name) != strconv.Quote(string(m.mcpName))) {
+		fault = &jsonrpc.Error{Code: jsonrpc.CodeHeaderMismatch, ID: id, Message: "header mismatch: headers and body name different things"}
+		return appendJSON(out, "400 Bad Request", fault.AppendResponse(nil), "")
+	}
+	result, session := u.result(s, method, name, msg.Param("cursor").Of(m.body))
 	if result == "" {
 		fault = &jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, ID: id, Message: "unknown method " + strconv.Quote(method)}
 		if method == "tools/call" || method == "tools/list" {
