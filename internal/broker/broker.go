@@ -93,6 +93,7 @@ type Broker struct {
 	callPrefix string // of the ids of calls that are made between the eras
 	lastCall   atomic.Uint64
 	home       *home
+	gates      gates
 }
 
 // New makes a broker.

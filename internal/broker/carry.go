@@ -31,6 +31,12 @@ func (b *Broker) carry(w http.ResponseWriter, r *http.Request, s *session.Sessio
 		b.challenge(w, r, forbidden(id))
 		return
 	}
+	leave := b.gates.enter(server)
+	if leave == nil {
+		b.fail(w, crowded(id, server))
+		return
+	}
+	defer leave()
 	if server.Revision() == "" && server.Modern() != "" {
 		if watchesMethod(m.MethodName()) {
 			b.watchForSession(w, r, s, m, server)

@@ -69,6 +69,12 @@ func (b *Broker) ownedModern(w http.ResponseWriter, r *http.Request, m *jsonrpc.
 		b.challenge(w, r, forbidden(id))
 		return
 	}
+	leave := b.gates.enter(server)
+	if leave == nil {
+		b.fail(w, crowded(id, server))
+		return
+	}
+	defer leave()
 	b.carryModern(w, r, m, server, access)
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -70,7 +71,8 @@ type builder struct {
 func (b *builder) server(cfg *config.Server) {
 	s := &Server{
 		Name: cfg.Name, Fingerprint: Fingerprint(cfg), Cluster: cfg.Name, Authority: cfg.Hostname, Path: cfg.Path,
-		Prefix: cfg.ToolPrefix, URIPrefix: cfg.URIPrefix, Timeout: cfg.Timeout, Pins: pinsOf(cfg), State: b.in.States[cfg.Name], Programmed: true,
+		Prefix: cfg.ToolPrefix, URIPrefix: cfg.URIPrefix, Timeout: cfg.Timeout, MaxCalls: cfg.MaxCalls, Retries: !isAddress(cfg.Host),
+		Pins: pinsOf(cfg), State: b.in.States[cfg.Name], Programmed: true,
 	}
 	if b.in.Cluster != nil {
 		s.Cluster = b.in.Cluster(cfg)
@@ -88,6 +90,12 @@ func (b *builder) server(cfg *config.Server) {
 		s.State.Health = HealthConnecting
 	}
 	b.take(s, cfg.TimeoutOf)
+}
+
+// isAddress tells an IP address from a name, which may stand for several.
+func isAddress(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
 }
 
 // take adds a server and what it offers.

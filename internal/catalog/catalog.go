@@ -142,7 +142,11 @@ type Server struct {
 	Prefix    string
 	URIPrefix bool
 	Timeout   time.Duration
-	State     State
+	// MaxCalls is how many calls the broker may have open with it at once; zero means no limit.
+	MaxCalls uint32
+	// Retries tells that calls may be sent again that did not reach the server: another of its addresses may answer.
+	Retries bool
+	State   State
 	// Programmed tells whether Envoy can route to it. Items of a server that is not are not offered.
 	Programmed bool
 	// PerCaller tells that what reaches the server carries a token of the caller's, so that a backend session is that caller's alone.

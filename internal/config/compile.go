@@ -75,6 +75,8 @@ func (c *compiler) server(spec ServerSpec, field string) Server {
 	s.Timeout = c.timeout(spec.Timeout, DefaultTimeout, child(field, "timeout"))
 	s.ToolTimeouts = c.toolTimeouts(spec.Tools, child(field, "tools"))
 	s.Pins = c.pins(spec.Pin, child(field, "pin"))
+	s.MaxCalls = c.most(spec.MaxCalls, DefaultMaxCalls, child(field, "maxCalls"))
+	s.MaxConnections = c.most(spec.MaxConnections, 0, child(field, "maxConnections"))
 	s.TLS = c.tls(&s, spec.TLS, child(field, "tls"))
 	return s
 }
@@ -123,6 +125,18 @@ func (c *compiler) timeout(given *Duration, otherwise time.Duration, field strin
 		c.field(field, "%q is less than 1ms; 0s means no limit", d)
 	}
 	return d
+}
+
+// most is a number of things at once.
+func (c *compiler) most(given *int, otherwise uint32, field string) uint32 {
+	if given == nil {
+		return otherwise
+	}
+	if *given < 0 {
+		c.field(field, "%d must not be negative; 0 means no limit", *given)
+		return otherwise
+	}
+	return uint32(*given) //nolint:gosec // the decoder bounds it
 }
 
 // toolTimeouts is nil where no tool differs.

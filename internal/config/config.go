@@ -10,6 +10,10 @@ import (
 // DefaultTimeout is the time that one call may take where the file says nothing.
 const DefaultTimeout = 5 * time.Minute
 
+// DefaultMaxCalls is how many calls may be open with one server at once where the file says nothing: far more than most can do, and far fewer than would
+// leave the other servers without connections of clients.
+const DefaultMaxCalls = 10_000
+
 // DefaultPath is the path of a server whose URL has none.
 const DefaultPath = "/mcp"
 
@@ -54,6 +58,11 @@ type Server struct {
 	ToolTimeouts map[string]time.Duration
 	// Pins holds the hashes of the definitions that tools must have to be offered, as "sha256:" and 64 hexadecimal digits, by the server's own tool name.
 	Pins map[string]string
+
+	// MaxCalls is how many calls may be open with the server at once, for each Envoy and each broker; zero means no limit.
+	MaxCalls uint32
+	// MaxConnections is how many connections each Envoy may have to the server; calls beyond that wait for one. Zero means no limit.
+	MaxConnections uint32
 
 	// TLS is nil for http and never nil for https.
 	TLS *TLS

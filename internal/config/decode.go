@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -184,6 +185,15 @@ func (d *decoder) scalar(n *yaml.Node, field string, out reflect.Value) {
 		if d.expect(n, field, yaml.ScalarNode, "!!bool", "true or false") {
 			out.SetBool(strings.EqualFold(n.Value, "true"))
 		}
+	case out.Kind() == reflect.Int:
+		if !d.expect(n, field, yaml.ScalarNode, "!!int", "a whole number") {
+			return
+		}
+		number, err := strconv.ParseInt(n.Value, 10, 32)
+		if err != nil {
+			d.refuse(field, "%.40q must be a whole number in decimal digits, at most %d", n.Value, math.MaxInt32)
+		}
+		out.SetInt(number)
 	default:
 		if d.expect(n, field, yaml.ScalarNode, "!!str", "a string") {
 			out.SetString(n.Value)

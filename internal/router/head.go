@@ -63,7 +63,7 @@ func (x *exchange) head(name string) bool {
 	d.set(wire.HeaderMCPMethod, req.mcpMethod)
 	d.set(wire.HeaderMCPName, headerValue(name))
 	d.Set = append(d.Set, req.params...)
-	x.direct(d, server, session.Backend{Revision: req.protocolVersion}, it.Timeout)
+	x.send(it, session.Backend{Revision: req.protocolVersion})
 	return true
 }
 

@@ -252,7 +252,7 @@ func (x *exchange) callModern(it *catalog.Item, own string) *jsonrpc.Error {
 		x.carried(it.Timeout)
 		return nil
 	}
-	x.direct(d, server, session.Backend{Revision: x.req.protocolVersion}, it.Timeout)
+	x.send(it, session.Backend{Revision: x.req.protocolVersion})
 	return nil
 }
 

@@ -284,7 +284,7 @@ func (x *exchange) call(it *catalog.Item, own string) *jsonrpc.Error {
 		return nil
 	}
 	if !server.Sessions() && !server.Carried {
-		x.direct(x.d, server, session.Backend{}, it.Timeout)
+		x.send(it, session.Backend{})
 		return nil
 	}
 	backend, open := x.sess.Backend(server.Name, x.backendKey(server))
@@ -302,8 +302,25 @@ func (x *exchange) call(it *catalog.Item, own string) *jsonrpc.Error {
 		x.d.watch(c)
 		x.d.Track = c
 	}
-	x.direct(x.d, server, backend, it.Timeout)
+	x.send(it, backend)
 	return nil
+}
+
+// What may be done about a call that did not get through: sent once more if nobody can have begun it, and also if the connection broke under it.
+const (
+	retryUnsent = "connect-failure,refused-stream"
+	retryBroken = "reset," + retryUnsent
+)
+
+// send labels the call of an item for its server, and says when Envoy may send it again.
+func (x *exchange) send(it *catalog.Item, backend session.Backend) {
+	x.direct(x.d, it.Server, backend, it.Timeout)
+	switch {
+	case it.Replayable:
+		x.d.set(wire.HeaderEnvoyRetry, retryBroken)
+	case it.Server.Retries:
+		x.d.set(wire.HeaderEnvoyRetry, retryUnsent)
+	}
 }
 
 // backendKey is what the caller's backend session with a server stands under.

@@ -73,6 +73,8 @@ const (
 	InternalPrefix = "x-mcp-"
 	// EnvoyPrefix begins the headers by which Envoy's router filter takes orders.
 	EnvoyPrefix = "x-envoy-"
+	// HeaderEnvoyRetry says on what Envoy's router filter may send a call again, once.
+	HeaderEnvoyRetry = "x-envoy-retry-on"
 	// HeaderEnvoyTimeout is the whole call's timeout in milliseconds, read by Envoy's router filter.
 	HeaderEnvoyTimeout = "x-envoy-upstream-rq-timeout-ms"
 )

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	injectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/credential_injector/v3"
@@ -15,6 +16,7 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/guicassolato/mcp-gateway/internal/config"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
@@ -24,6 +26,7 @@ import (
 func (b *builder) addServer(r *Resources, in Cluster) {
 	s := in.Server
 	c := b.cluster(in.Name, address{host: s.Host, port: uint32(s.Port)})
+	c.CircuitBreakers, c.OutlierDetection = limited(s), ejecting()
 	options := &httpv3.HttpProtocolOptions{
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: seconds(idleSeconds)},
 		UpstreamProtocolOptions:   http1Only(),
@@ -37,6 +40,40 @@ func (b *builder) addServer(r *Resources, in Cluster) {
 	r.Clusters = append(r.Clusters, c)
 	if isInjected(s.Credential) {
 		r.Secrets = append(r.Secrets, b.secret(in))
+	}
+}
+
+// limited bounds what a server may hold: calls, as many that wait for a connection, and connections.
+func limited(s config.Server) *clusterv3.CircuitBreakers {
+	b := unlimited()
+	t := b.GetThresholds()[0]
+	if s.MaxCalls > 0 {
+		t.MaxRequests, t.MaxPendingRequests = wrapperspb.UInt32(s.MaxCalls), wrapperspb.UInt32(s.MaxCalls)
+	}
+	if s.MaxConnections > 0 {
+		t.MaxConnections = wrapperspb.UInt32(s.MaxConnections)
+	}
+	return b
+}
+
+// The addresses of a server that has several are left alone for a while when one of them lets so many calls fail in a row. At least half are always used, and so
+// the only one is.
+const (
+	ejectAfter   = 5
+	ejectSeconds = 30
+	ejectPercent = 50
+)
+
+// ejecting heeds what says that nobody is there: refused and broken connections, and what a proxy before the server answers then. An error that a server gives
+// itself may be about a single call.
+func ejecting() *clusterv3.OutlierDetection {
+	never := wrapperspb.UInt32(0)
+	return &clusterv3.OutlierDetection{
+		SplitExternalLocalOriginErrors: true,
+		ConsecutiveLocalOriginFailure:  wrapperspb.UInt32(ejectAfter),
+		ConsecutiveGatewayFailure:      wrapperspb.UInt32(ejectAfter), EnforcingConsecutiveGatewayFailure: wrapperspb.UInt32(100),
+		EnforcingConsecutive_5Xx: never, EnforcingSuccessRate: never, EnforcingLocalOriginSuccessRate: never, EnforcingFailurePercentage: never,
+		BaseEjectionTime: seconds(ejectSeconds), MaxEjectionPercent: wrapperspb.UInt32(ejectPercent),
 	}
 }
 
