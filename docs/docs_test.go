@@ -3,39 +3,23 @@
 package docs_test
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/guicassolato/mcp-gateway/internal/config"
-	"github.com/guicassolato/mcp-gateway/internal/policy"
+	"github.com/guicassolato/mcp-gateway/internal/guidetest"
 )
 
 // pages are the repository's own, by their paths from its root.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
-	out := map[string]string{}
-	root := os.DirFS("..")
-	require.NoError(t, fs.WalkDir(root, ".", func(path string, d fs.DirEntry, err error) error {
-		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && path != "." || d.Name() == "bin" || d.Name() == "node_modules") {
-			return fs.SkipDir
-		}
-		if err == nil && strings.HasSuffix(path, ".md") {
-			var text []byte
-			text, err = fs.ReadFile(root, path)
-			out[path] = string(text)
-		}
-		return err
-	}))
-	return out
+	return guidetest.Pages(t, "..")
 }
 
 var (
@@ -134,90 +118,6 @@ func TestEveryPageCanBeFound(t *testing.T) {
 			assert.True(t, found[path], "no way leads from docs/README.md to %s", path)
 		}
 	}
-}
-
-// flags of a command and of the root command, by the generated reference, which has its own test.
-func flags(t *testing.T, reference string) map[string][]string {
-	t.Helper()
-	out := map[string][]string{}
-	for _, section := range strings.Split(reference, "\n## mcp-broker-router")[1:] {
-		name, body, _ := strings.Cut(section, "\n")
-		for _, f := range regexp.MustCompile("(?m)^\\| `(--[a-z-]+)").FindAllStringSubmatch(body, -1) {
-			out[strings.TrimSpace(name)] = append(out[strings.TrimSpace(name)], f[1])
-		}
-		out[strings.TrimSpace(name)] = append(out[strings.TrimSpace(name)], "--help")
-	}
-	require.Greater(t, len(out), 5)
-	return out
-}
-
-// TestCommandsExist: each command line of this program in a block has a command and flags that there are, and each make target is one.
-func TestCommandsExist(t *testing.T) {
-	all := pages(t)
-	known := flags(t, all["docs/reference/flags.md"])
-	makefile, err := os.ReadFile("../Makefile")
-	require.NoError(t, err)
-	checked := 0
-	for path, page := range all {
-		for _, block := range fence.FindAllStringSubmatch(page, -1) {
-			if !slices.Contains([]string{"sh", "bash", "console"}, block[1]) {
-				continue
-			}
-			for line := range strings.Lines(strings.ReplaceAll(block[2], "\\\n", " ")) {
-				line, _, _ = strings.Cut(line, " #")
-				if target := regexp.MustCompile(`^(?:\$ )?(?:[A-Z_]+=\S+ )*make ([a-z][a-z0-9-]*)`).FindStringSubmatch(line); target != nil {
-					checked++
-					if !strings.Contains("\n"+string(makefile), "\n"+target[1]+":") {
-						t.Errorf("%s: there is no make %s", path, target[1])
-					}
-				}
-				_, command, ours := strings.Cut(line, "mcp-broker-router ")
-				if !ours || strings.Contains(line, "completion") || strings.Contains(line, "go test") {
-					continue
-				}
-				command, _, _ = strings.Cut(command, "|")
-				words := strings.Fields(command)
-				name := ""
-				for len(words) > 0 && regexp.MustCompile(`^[a-z-]+$`).MatchString(words[0]) && known[strings.TrimSpace(name+" "+words[0])] != nil {
-					name = strings.TrimSpace(name + " " + words[0])
-					words = words[1:]
-				}
-				for _, w := range words {
-					if flag, _, _ := strings.Cut(w, "="); strings.HasPrefix(flag, "--") {
-						checked++
-						assert.Contains(t, known[name], flag, "%s: %s", path, strings.TrimSpace(line))
-					}
-				}
-			}
-		}
-	}
-	assert.Greater(t, checked, 50)
-}
-
-// TestFilesCanBeUsed: what stands in a block as a configuration or as policy values is taken as one.
-func TestFilesCanBeUsed(t *testing.T) {
-	checked := 0
-	for path, page := range pages(t) {
-		for _, block := range fence.FindAllStringSubmatch(page, -1) {
-			var document map[string]any
-			if block[1] != "yaml" || yaml.Unmarshal([]byte(block[2]), &document) != nil {
-				continue
-			}
-			if list, ok := document["servers"].([]any); ok && len(list) > 0 {
-				checked++
-				for _, problem := range configProblems(block[2]) {
-					t.Errorf("%s: %s", path, problem)
-				}
-			}
-			if values, ok := document["policies"].(map[string]any); ok && values["enabled"] == nil && values["engine"] == nil && (values["acl"] != nil || values["authentication"] != nil) {
-				checked++
-				if _, err := policy.Parse(path, []byte(block[2])); err != nil {
-					t.Errorf("%s: %v", path, err)
-				}
-			}
-		}
-	}
-	assert.Greater(t, checked, 10)
 }
 
 // TestExamples: the files to copy are taken by the gateway, and the guide shows them as they are.

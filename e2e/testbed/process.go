@@ -20,24 +20,35 @@ type Command struct {
 	Args []string
 	// Env is added to the test's own environment.
 	Env []string
+	// Dir is where it runs; empty means where the test does.
+	Dir string
+	// Group has signals go to all that it starts, as Ctrl-C on a terminal does.
+	Group bool
 }
 
 // Process is a running program. It is killed when the test ends, and if that failed its output is shown.
 type Process struct {
-	name string
-	cmd  *exec.Cmd
-	out  *output
-	done chan struct{}
+	name  string
+	cmd   *exec.Cmd
+	group bool
+	out   *output
+	done  chan struct{}
 }
 
 // Start starts a program.
 func Start(t testing.TB, name string, c Command) *Process {
 	t.Helper()
-	p := &Process{name: name, out: &output{}, done: make(chan struct{})}
+	p := &Process{name: name, group: c.Group, out: &output{}, done: make(chan struct{})}
 	p.cmd = exec.Command(c.Path, c.Args...) //nolint:noctx // the context of a test ends before its cleanup, which stops the process gently
-	p.cmd.Env = append(os.Environ(), c.Env...)
+	p.cmd.Env, p.cmd.Dir = append(os.Environ(), c.Env...), c.Dir
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.SysProcAttr = dieWithUs()
+	if c.Group {
+		if p.cmd.SysProcAttr == nil {
+			p.cmd.SysProcAttr = &syscall.SysProcAttr{}
+		}
+		p.cmd.SysProcAttr.Setpgid = true
+	}
 	// A grandchild that outlives the process may hold the pipe.
 	p.cmd.WaitDelay = time.Second
 	if err := p.cmd.Start(); err != nil {
@@ -80,7 +91,13 @@ func (p *Process) end() {
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Signal sends a signal. One that has ended gets none.
-func (p *Process) Signal(sig os.Signal) { _ = p.cmd.Process.Signal(sig) }
+func (p *Process) Signal(sig os.Signal) {
+	if number, ok := sig.(syscall.Signal); ok && p.group {
+		_ = syscall.Kill(-p.PID(), number)
+		return
+	}
+	_ = p.cmd.Process.Signal(sig)
+}
 
 // Kill ends the process without a warning and waits for it.
 func (p *Process) Kill() {

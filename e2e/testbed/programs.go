@@ -98,10 +98,11 @@ func compile(bin, pkg string, race bool) error {
 	return nil
 }
 
-// buildModule builds the router module, without the race detector, which cannot live in Envoy's process.
+// buildModule builds the router module, without the race detector, which cannot live in Envoy's process, and as hack/envoy-module.sh does, so that it is
+// compiled once.
 func buildModule(dir, version string) (string, error) {
 	lib := filepath.Join(dir, xds.ModuleFile)
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-buildmode=c-shared", "-ldflags", "-X main.version="+version, "-o", lib, "github.com/guicassolato/mcp-gateway/cmd/envoy-module") //nolint:noctx // it ends by itself
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-buildmode=c-shared", "-ldflags", "-X main.version="+version, "-o", lib, "github.com/guicassolato/mcp-gateway/cmd/envoy-module") //nolint:noctx // it ends by itself
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot build the router module: %w\n%s", err, out)
 	}

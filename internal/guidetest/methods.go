@@ -1,4 +1,4 @@
-// Package guidetest reads what the guides promise, for tests that hold something to it. It must not know what that is.
+// Package guidetest reads what README and guides promise, for tests that hold something to it. It must not know what that is.
 package guidetest
 
 import (
