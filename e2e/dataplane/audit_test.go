@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -108,16 +109,46 @@ func TestLoads(t *testing.T) {
 			done := make(chan struct{})
 			go func() { defer close(done); c.Call(t, "u_wait", "{}") }()
 			metrics := func() string { return testbed.Get(t, g.Admin+"/metrics").Body }
-			testbed.Await(t, "the call to be told of", func() bool { return strings.Contains(metrics(), `mcp_gateway_server_calls_active{server="u"} 1`) })
+			testbed.Await(t, "the call to be told of", func() bool {
+				return strings.Contains(metrics(), `mcp_gateway_server_calls_active{carrier="envoy",server="u"} 1`)
+			})
 			assert.Contains(t, testbed.Get(t, g.Admin+"/status").Body, `"active": 1`)
 			close(release)
 			<-done
 			c.Call(t, "u_fail", "{}")
 			testbed.Await(t, "both calls to be counted", func() bool {
 				m := metrics()
-				return strings.Contains(m, `mcp_gateway_server_calls_total{result="success",server="u"} 1`) &&
-					strings.Contains(m, `mcp_gateway_server_calls_total{result="error",server="u"} 1`) && strings.Contains(m, `mcp_gateway_server_calls_active{server="u"} 0`)
+				return strings.Contains(m, `mcp_gateway_server_calls_total{carrier="envoy",result="success",server="u"} 1`) &&
+					strings.Contains(m, `mcp_gateway_server_calls_total{carrier="envoy",result="error",server="u"} 1`) && strings.Contains(m, `mcp_gateway_server_calls_active{carrier="envoy",server="u"} 0`)
 			})
 		})
 	}
+}
+
+// TestLiveCallsOfTheBroker: the calls that the broker makes itself count as those of their servers while they go on: the first one of a session, and one that is
+// translated. Envoy tells of neither.
+func TestLiveCallsOfTheBroker(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	u := testbed.NewUpstream(t, testbed.Script{Tools: []testbed.Tool{
+		{Name: "wait", Call: func(w http.ResponseWriter, c *testbed.Call) { <-release; c.Text(w, "done") }},
+	}})
+	g := testbed.StartGateway(t, testbed.Options{Servers: specs(map[string]*testbed.Upstream{"u": u})})
+	g.AwaitTools(t, "u_wait")
+	var calls sync.WaitGroup
+	calls.Go(func() { testbed.Connect(t, g.Endpoint).Call(t, "u_wait", "{}") })
+	calls.Go(func() { testbed.NewStateless(t, g.Endpoint).Ask(t, "tools/call", `{"name":"u_wait","arguments":{}}`) })
+	metrics := func() string { return testbed.Get(t, g.Admin+"/metrics").Body }
+	testbed.Await(t, "both calls to be told of", func() bool {
+		return strings.Contains(metrics(), `mcp_gateway_server_calls_active{carrier="broker",server="u"} 2`)
+	})
+	assert.NotContains(t, metrics(), `mcp_gateway_server_calls_active{carrier="envoy",server="u"}`)
+	assert.Contains(t, testbed.Get(t, g.Admin+"/status").Body, `"carried": 2`)
+	testbed.Await(t, "Envoy's first report", func() bool { return strings.Contains(testbed.Get(t, g.Admin+"/status").Body, `"active": 2`) })
+	close(release)
+	calls.Wait()
+	testbed.Await(t, "both calls to be over", func() bool {
+		m := metrics()
+		return strings.Contains(m, `mcp_gateway_server_calls_active{carrier="broker",server="u"} 0`) && strings.Contains(m, `mcp_gateway_server_calls_total{carrier="broker",result="success",server="u"} 2`)
+	})
 }

@@ -136,7 +136,7 @@ func (w *watched) untilCounted(t *testing.T, g *testbed.Gateway) {
 	testbed.Await(t, "Envoy to tell of calls", func() bool {
 		client.Call(t, "old_again", "{}").Result(t)
 		time.Sleep(100 * time.Millisecond)
-		return strings.Contains(testbed.Get(t, g.Admin+"/metrics").Body, `mcp_gateway_server_calls_total{result="success",server="old"}`)
+		return strings.Contains(testbed.Get(t, g.Admin+"/metrics").Body, `mcp_gateway_server_calls_total{carrier="envoy",result="success",server="old"}`)
 	})
 }
 

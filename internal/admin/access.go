@@ -65,10 +65,16 @@ type limitView struct{ Name, Text, About string }
 
 // requestOf is an item as policies see it.
 func requestOf(it *catalog.Item) policy.Request {
-	kind := map[catalog.Kind]policy.Kind{
-		catalog.Tool: policy.Tool, catalog.Prompt: policy.Prompt, catalog.Resource: policy.Resource, catalog.Template: policy.Resource,
-	}[it.Kind]
-	return policy.Request{Kind: kind, Server: it.Server.Name, Name: it.Name, PublicName: it.PublicName, Hints: it.Hints}
+	r := policy.Request{Server: it.Server.Name, Name: it.Name, PublicName: it.PublicName, Hints: it.Hints}
+	switch it.Kind {
+	case catalog.Tool:
+		r.Kind = policy.Tool
+	case catalog.Prompt:
+		r.Kind = policy.Prompt
+	case catalog.Resource, catalog.Template:
+		r.Kind = policy.Resource
+	}
+	return r
 }
 
 func (s *site) explain(it *catalog.Item, v url.Values) itemAccess {
@@ -159,7 +165,8 @@ func (s *site) access(w http.ResponseWriter, r *http.Request) {
 type linked struct {
 	entry
 
-	kind itemKind
+	kind    itemKind
+	request policy.Request
 }
 
 func (s *site) everything() []linked {
@@ -170,7 +177,7 @@ func (s *site) everything() []linked {
 	var out []linked
 	for _, kind := range kinds() {
 		for _, e := range s.index.of(snap, kind.kind) {
-			out = append(out, linked{e, kind})
+			out = append(out, linked{e, kind, requestOf(e.Item)})
 		}
 	}
 	return out
@@ -185,7 +192,7 @@ func (s *site) rules(set *policy.Set, id *policy.Identity, entries []linked) []r
 			view.Patterns = append(view.Patterns, p.String())
 		}
 		for _, e := range entries {
-			if rule.Covers(requestOf(e.Item)) {
+			if rule.Covers(e.request) {
 				view.Items++
 			}
 		}
@@ -227,7 +234,7 @@ func (p *accessPage) decide(set *policy.Set, entries []linked, v url.Values) {
 	words := strings.Fields(strings.ToLower(p.Query))
 	var found []decided
 	for _, e := range entries {
-		d := decide(requestOf(e.Item))
+		d := decide(e.request)
 		if d.Allowed {
 			p.Allowed++
 		}

@@ -40,8 +40,8 @@ type Options struct {
 	Discovery func(server string) Discovery
 	// Streams are the open ones of clients, Calls what the broker is answering.
 	Streams, Calls func() int
-	// Loads are those of servers by their names, nil where no Envoy tells of them.
-	Loads func() map[string]Load
+	// Loads are those of servers by their names, as Envoys carry them, nil where no Envoy tells of them; Carried are those that the broker carries itself.
+	Loads, Carried func() map[string]Load
 	// Policies is nil where there are none.
 	Policies func() Policies
 	// Envoys is nil where no Envoy is fed.
@@ -65,6 +65,9 @@ func (o *Options) complete() {
 	}
 	if o.Loads == nil {
 		o.Loads = func() map[string]Load { return nil }
+	}
+	if o.Carried == nil {
+		o.Carried = func() map[string]Load { return nil }
 	}
 	none := func() int { return 0 }
 	if o.Streams == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 )
 
-// Load is what Envoys tell of a server's calls.
+// Load are the calls of a server.
 type Load struct {
 	// Active are the calls that go on now.
 	Active uint64 `json:"active"`
@@ -34,7 +34,7 @@ type overviewPage struct {
 	Troubles       []trouble
 	More           int // troubles that are not shown
 	Servers        []serverView
-	Loaded         bool // Envoys tell of loads
+	Loaded         bool // Envoys tell of the calls that they carry
 }
 
 // serverView is a server on a page.
@@ -55,10 +55,12 @@ const maxTroubles = 25
 
 func (s *site) overview(w http.ResponseWriter, _ *http.Request) {
 	page := overviewPage{
-		frame: s.frame("Overview", "overview"), Status: s.status(), Endpoint: s.Endpoint,
-		Streams: s.Streams(), Calls: s.Calls(), Servers: s.servers(),
+		frame: s.frame("Overview", "overview"), Status: s.status(), Endpoint: s.Endpoint, Streams: s.Streams(), Calls: s.Calls(),
 	}
-	page.Loaded = s.Loads() != nil
+	for _, server := range page.Status.Servers {
+		page.Servers = append(page.Servers, viewOf(server))
+		page.Loaded = server.Load != nil
+	}
 	for _, server := range page.Servers {
 		if server.State != string(catalog.HealthDisabled) {
 			page.Enabled++
@@ -74,34 +76,19 @@ func (s *site) overview(w http.ResponseWriter, _ *http.Request) {
 	s.render(w, http.StatusOK, "overview", page)
 }
 
-func (s *site) servers() []serverView {
-	snap := s.Snapshot()
-	if snap == nil {
-		return nil
-	}
-	loads, perServer := s.Loads(), countItems(snap)
-	out := make([]serverView, 0, len(snap.Servers()))
-	for _, server := range snap.Servers() {
-		view := s.serverView(server, perServer[server])
-		if load, ok := loads[server.Name]; ok {
-			view.Load = &load
-		}
-		out = append(out, view)
-	}
-	return out
-}
-
-func (s *site) serverView(server *catalog.Server, n counts) serverView {
-	v := serverView{Server: s.Options.server(server, n), Health: "bad", Discovery: s.Discovery(server.Name)}
-	switch {
-	case server.State.Health == catalog.HealthDisabled:
+func viewOf(server Server) serverView {
+	v := serverView{Server: server, Health: "bad", Discovery: Discovery{At: server.Discovered, Took: time.Duration(server.DiscoverySeconds * float64(time.Second))}}
+	switch catalog.Health(server.State) {
+	case catalog.HealthDisabled:
 		v.Health = "off"
-	case server.State.Health == catalog.HealthConnecting, server.State.Health == "":
+	case catalog.HealthConnecting, "":
 		v.State, v.Health = string(catalog.HealthConnecting), "wait"
-	case server.State.Health == catalog.HealthReady && server.Programmed:
+	case catalog.HealthReady:
 		v.Health = "good"
-	case server.State.Health == catalog.HealthReady:
-		v.State, v.Health = "waits for Envoy", "wait"
+		if !server.Programmed {
+			v.State, v.Health = "waits for Envoy", "wait"
+		}
+	case catalog.HealthFailing:
 	}
 	return v
 }
@@ -200,12 +187,8 @@ func (s *site) server(w http.ResponseWriter, r *http.Request) {
 	}
 	server := snap.Server(name)
 	n := countItems(snap)[server]
-	page := serverPage{frame: s.frame(name, "overview"), Server: s.serverView(server, n)}
-	if loads := s.Loads(); loads != nil {
-		page.Loaded = true
-		load := loads[name]
-		page.Server.Load = &load
-	}
+	page := serverPage{frame: s.frame(name, "overview"), Server: viewOf(s.Options.server(server, n, s.calls()))}
+	page.Loaded = page.Server.Load != nil
 	for _, kind := range kinds() {
 		page.Groups = append(page.Groups, itemGroup{kind, map[catalog.Kind]int{
 			catalog.Tool: n.tools, catalog.Prompt: n.prompts, catalog.Resource: n.resources, catalog.Template: n.templates,

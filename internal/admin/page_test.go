@@ -33,7 +33,8 @@ policies:
 	o.Values, o.PolicyEngine = func() *policy.Set { return set }, func() bool { return true }
 	o.Discovery = func(server string) Discovery { return Discovery{At: moment(9), Took: 1234 * time.Microsecond} }
 	o.Streams, o.Calls = func() int { return 41 }, func() int { return 42 }
-	o.Loads = func() map[string]Load { return map[string]Load{"weather": {Active: 17, Rate: 2.5, Errors: 0.5}} }
+	o.Loads = func() map[string]Load { return map[string]Load{"weather": {Active: 15, Rate: 2, Errors: 0.5}} }
+	o.Carried = func() map[string]Load { return map[string]Load{"weather": {Active: 2, Rate: 0.5}} }
 	return o
 }
 
@@ -51,7 +52,7 @@ func TestPages(t *testing.T) {
 		want []string
 	}{
 		{"/", []string{"1 of 3", "https://mcp.example.com/mcp", ">41<", ">42 now<", "connection refused", "servers[0].nam: unknown key", "cannot be given to Envoy", "no such thing", ">17<", ">2.5<", "edge-1"}},
-		{"/servers/weather", []string{"http://weather.example.com:80/mcp", "2025-11-25", "with sessions", "1 ms", "17 now"}},
+		{"/servers/weather", []string{"http://weather.example.com:80/mcp", "2025-11-25", "with sessions", "1 ms", "17 now, 2 of them at the broker, 2.5 a second, 0.5 of them failing"}},
 		{"/servers/team/time", []string{"Last error:", "connection refused", "What to do:"}},
 		{"/items/tools", []string{"weather_storm", "weather_alerts", "read-only", "1–3 of 3"}},
 		{"/items/tools?q=STORM", []string{"weather_storm", "1–1 of 1"}},
@@ -195,4 +196,16 @@ func BenchmarkSearch(b *testing.B) {
 	for b.Loop() {
 		search(x.of(snap, catalog.Tool), query{Text: "number 9876"}, nil)
 	}
+}
+
+// TestCallsWithoutEnvoysWord: where no Envoy tells of calls, those of the broker are not taken for all.
+func TestCallsWithoutEnvoysWord(t *testing.T) {
+	o := shown(t)
+	o.Loads = nil
+	_, body := page(t, o, "/")
+	assert.Contains(t, body, `<td data-label="At the broker" class="number">2</td>`)
+	assert.NotContains(t, body, "Calls now")
+	_, body = page(t, o, "/servers/weather")
+	assert.Contains(t, body, "2 at the broker now")
+	assert.NotContains(t, body, "a second")
 }

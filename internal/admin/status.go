@@ -72,13 +72,15 @@ type Server struct {
 	// Discovered is when the server's lists were last read to the end, DiscoverySeconds how long that took.
 	Discovered       time.Time `json:"discovered,omitzero"`
 	DiscoverySeconds float64   `json:"discoverySeconds,omitempty"`
-	// Load is left out where no Envoy tells of it.
-	Load      *Load `json:"load,omitempty"`
-	Sessions  bool  `json:"sessions"`
-	Tools     int   `json:"tools"`
-	Prompts   int   `json:"prompts"`
-	Resources int   `json:"resources"`
-	Templates int   `json:"templates"`
+	// Load are all its calls. It is left out where no Envoy tells of those that it carries.
+	Load *Load `json:"load,omitempty"`
+	// Carried are the calls that the broker carries now: those that it translates, and the first ones of sessions.
+	Carried   uint64 `json:"carried"`
+	Sessions  bool   `json:"sessions"`
+	Tools     int    `json:"tools"`
+	Prompts   int    `json:"prompts"`
+	Resources int    `json:"resources"`
+	Templates int    `json:"templates"`
 }
 
 // VirtualServer is one configured virtual server, and how much it has of what clients see.
@@ -163,14 +165,9 @@ func (o *Options) status() Status {
 		s.Tools = append(s.Tools, Tool{Name: it.PublicName, Server: it.Server.Name, OwnName: it.Name, Hints: it.Hints, Hash: it.Digest.String()})
 	}
 	s.Prompts, s.Resources, s.Templates = items(snap, catalog.Prompt), items(snap, catalog.Resource), items(snap, catalog.Template)
-	perServer, loads := countItems(snap), o.Loads()
+	perServer, calls := countItems(snap), o.calls()
 	for _, server := range snap.Servers() {
-		view := o.server(server, perServer[server])
-		if loads != nil {
-			load := loads[server.Name]
-			view.Load = &load
-		}
-		s.Servers = append(s.Servers, view)
+		s.Servers = append(s.Servers, o.server(server, perServer[server], calls))
 	}
 	for _, view := range snap.VirtualServers() {
 		s.VirtualServers = append(s.VirtualServers, VirtualServer{
@@ -189,7 +186,21 @@ func items(snap *catalog.Snapshot, kind catalog.Kind) []Item {
 	return out
 }
 
-func (o *Options) server(s *catalog.Server, n counts) Server {
+// calls are those of all servers, by who carries them.
+type calls struct{ envoy, broker map[string]Load }
+
+func (o *Options) calls() calls { return calls{o.Loads(), o.Carried()} }
+
+// of are the calls of one server; nil where no Envoy tells.
+func (c calls) of(server string) *Load {
+	if c.envoy == nil {
+		return nil
+	}
+	load, more := c.envoy[server], c.broker[server]
+	return &Load{Active: load.Active + more.Active, Rate: load.Rate + more.Rate, Errors: load.Errors + more.Errors}
+}
+
+func (o *Options) server(s *catalog.Server, n counts, calls calls) Server {
 	var revisions []string
 	if s.State.Listing != nil {
 		revisions = s.State.Listing.Revisions()
@@ -199,6 +210,7 @@ func (o *Options) server(s *catalog.Server, n counts) Server {
 		Name: s.Name, URL: o.URL(s.Name), State: string(s.State.Health), Since: s.State.Since, LastError: s.State.LastError,
 		Advice: Advice(s), Discovered: d.At, DiscoverySeconds: d.Took.Seconds(),
 		Programmed: s.Programmed, Revisions: revisions, Sessions: s.Sessions(),
+		Load: calls.of(s.Name), Carried: calls.broker[s.Name].Active,
 		Tools: n.tools, Prompts: n.prompts, Resources: n.resources, Templates: n.templates,
 	}
 }

@@ -295,6 +295,7 @@ func (g *gateway) start(ctx context.Context) error {
 	ctx, g.stop = context.WithCancel(context.WithoutCancel(ctx))
 	g.running.Go(func() { g.publisher.Run(ctx) })
 	g.running.Go(func() { g.sessions.Run(ctx) })
+	g.running.Go(func() { g.metrics.Carried().Run(ctx) })
 	current := g.watched.current()
 	g.running.Go(func() { g.watch(ctx, current) })
 	if g.policies != nil {

@@ -41,6 +41,7 @@ func TestMetricsReference(t *testing.T) {
 	}
 	observed.SessionEnded(time.Second, wire.LatestSession)
 	m.Listed("a")
+	m.Called("a")(http.StatusOK)
 	m.Router().Decided("server", 0)
 	m.Policies().Taken(time.Now(), 1)
 	m.Replicas()

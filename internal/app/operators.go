@@ -34,6 +34,13 @@ func (g *gateway) serveAdmin() error {
 			return set
 		}
 	}
+	o.Carried = func() map[string]admin.Load {
+		out := map[string]admin.Load{}
+		for server, c := range g.metrics.Carried().Calls() {
+			out[server] = admin.Load{Active: c.Active, Rate: c.Rate, Errors: c.Errors}
+		}
+		return out
+	}
 	o.PolicyEngine = func() bool { return g.access != nil && len(g.access.engines()) > 0 }
 	o.Issuers = g.issuers
 	if g.feed != nil {

@@ -124,9 +124,10 @@ func serverTable(out io.Writer, st *admin.Status, now time.Time) {
 		return
 	}
 	heading := []string{"SERVER", "STATE", "SINCE", "REVISION", "TOOLS", "LAST READ", "URL"}
-	loaded := st.Servers[0].Load != nil
-	if loaded {
+	if st.Servers[0].Load != nil {
 		heading = append(heading, "CALLS NOW", "CALLS/S")
+	} else {
+		heading = append(heading, "AT BROKER")
 	}
 	row, end := rows(out, heading...)
 	for i := range st.Servers {
@@ -139,8 +140,10 @@ func serverTable(out io.Writer, st *admin.Status, now time.Time) {
 		if !s.Discovered.IsZero() {
 			cells[5] = time.Duration(s.DiscoverySeconds * float64(time.Second)).Round(time.Millisecond).String()
 		}
-		if loaded && s.Load != nil {
+		if s.Load != nil {
 			cells = append(cells, fmt.Sprint(s.Load.Active), fmt.Sprintf("%.1f", s.Load.Rate))
+		} else {
+			cells = append(cells, fmt.Sprint(s.Carried))
 		}
 		row(cells...)
 	}

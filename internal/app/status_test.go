@@ -69,6 +69,17 @@ tool    weather_x  weather  readOnly=true  sha256:0123
 prompt  p          weather`, strings.Join(lines, "\n"))
 }
 
+// TestStatusTextWithoutEnvoysWord: where no Envoy tells of calls, there are those of the broker.
+func TestStatusTextWithoutEnvoysWord(t *testing.T) {
+	st := aStatus()
+	for i := range st.Servers {
+		st.Servers[i].Load, st.Servers[i].Carried = nil, uint64(4+i) //nolint:gosec // it is small
+	}
+	text := statusText(st, false, time.Now())
+	assert.Regexp(t, `(?m)^SERVER .* URL +AT BROKER$`, text)
+	assert.Regexp(t, `(?m)^weather .* http://w/mcp +4$`, text)
+}
+
 func TestStatusCommand(t *testing.T) {
 	st := aStatus()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(st) }))

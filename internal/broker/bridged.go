@@ -111,13 +111,21 @@ func (c *bridged) ended(outcome string) {
 // that does not know the session has not begun the call.
 func (c *bridged) run() {
 	defer c.cancel()
-	err := c.attempt()
-	if errors.Is(err, upstream.ErrSessionUnknown) || errors.Is(err, errOutdated) {
-		err = c.attempt()
-	}
-	if err != nil {
+	c.b.calling(c.ctx, c.server.Name, func() int {
+		err := c.attempt()
+		if errors.Is(err, upstream.ErrSessionUnknown) || errors.Is(err, errOutdated) {
+			err = c.attempt()
+		}
+		switch {
+		case err == nil:
+			return http.StatusOK
+		case lacksCredential(c.server, err):
+			c.push(item{fault: err}, true)
+			return 0 // the call is still to be made
+		}
 		c.push(item{fault: err}, true)
-	}
+		return http.StatusBadGateway
+	})
 }
 
 func (c *bridged) attempt() error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
@@ -45,6 +46,12 @@ func (b *Broker) carry(w http.ResponseWriter, r *http.Request, s *session.Sessio
 		}
 		return
 	}
+	b.calling(r.Context(), name, func() int { return b.carryInSession(w, r, s, m, server) })
+}
+
+// carryInSession makes a call in the session's backend session, and returns the status of its answer.
+func (b *Broker) carryInSession(w http.ResponseWriter, r *http.Request, s *session.Session, m *jsonrpc.Message, server *catalog.Server) int {
+	id, name := m.ID.Of(m.Body), server.Name
 	defer s.BeginCall(id, name)()
 	resp, err := b.call(r.Context(), callerOf(s, r.Header.Get("Authorization")), server, id, m.Body) //nolint:bodyclose // who hands it on closes it
 	if err != nil {
@@ -53,9 +60,10 @@ func (b *Broker) carry(w http.ResponseWriter, r *http.Request, s *session.Sessio
 			fault = badGateway(id, http.StatusBadGateway, name, err.Error())
 		}
 		b.refuse(w, r, fault)
-		return
+		return statusOf(fault)
 	}
 	b.hand(w, resp)
+	return resp.StatusCode
 }
 
 // hand gives a server's answer to the client.
@@ -103,7 +111,31 @@ func (b *Broker) Replay(ctx context.Context, s *session.Session, server *catalog
 	if access != nil && !access.Allows(carried(b.opts.Snapshot(), server, &m)) {
 		return nil, forbidden(m.ID.Of(body))
 	}
-	return b.call(ctx, callerOf(s, authorization), server, m.ID.Of(body), body)
+	over := b.opts.Observer.Called(server.Name)
+	resp, err := b.call(ctx, callerOf(s, authorization), server, m.ID.Of(body), body)
+	if fault := (*jsonrpc.Error)(nil); errors.As(err, &fault) {
+		over(statusOf(fault))
+	} else if err != nil {
+		over(http.StatusBadGateway)
+	}
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = &counted{ReadCloser: resp.Body, over: sync.OnceFunc(func() { over(resp.StatusCode) })}
+	return resp, nil
+}
+
+// counted is the body of an answer that is over when it is closed.
+type counted struct {
+	io.ReadCloser
+
+	over func()
+}
+
+// Close implements io.Closer.
+func (c *counted) Close() error {
+	c.over()
+	return c.ReadCloser.Close()
 }
 
 // Forgotten asks a server whether it has forgotten a backend session. Many servers refuse a call in one with status 400,

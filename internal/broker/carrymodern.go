@@ -29,27 +29,37 @@ func (b *Broker) carryModern(w http.ResponseWriter, r *http.Request, m *jsonrpc.
 	if server.Tasks() && m.MethodName() == "tools/call" {
 		seal = b.sealer(r, server, carried(b.opts.Snapshot(), server, m).PublicName, true)
 	}
-	resp, answer := b.postModern(r, m, server, body)
-	b.answerModern(w, r, m, resp, answer, seal)
+	b.callModern(w, r, m, server, body, seal)
 }
 
-// answerModern answers with what came of a call. Where there is one, seal changes each message of the server's.
-func (b *Broker) answerModern(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message, resp *http.Response, answer *ownAnswer, seal func([]byte) []byte) {
+// callModern makes a call and gives the client the answer. Where there is one, seal changes each message of the server's.
+func (b *Broker) callModern(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message, server *catalog.Server, body []byte, seal func([]byte) []byte) {
+	b.calling(r.Context(), server.Name, func() int {
+		resp, answer := b.postModern(r, m, server, body)
+		return b.answerModern(w, r, m, resp, answer, seal)
+	})
+}
+
+// answerModern answers with what came of a call, and returns the status.
+func (b *Broker) answerModern(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message, resp *http.Response, answer *ownAnswer, seal func([]byte) []byte) int {
 	switch {
 	case answer == nil && seal != nil:
 		if err := sealed(resp, seal); err != nil {
 			_ = resp.Body.Close() // nothing of it is used
 			b.refuse(w, r, badGateway(m.ID.Of(m.Body), http.StatusBadGateway, r.Header.Get(wire.HeaderServer), err.Error()))
-			return
+			return http.StatusBadGateway
 		}
 		b.hand(w, resp)
 	case answer == nil:
 		b.hand(w, resp)
 	case answer.result != nil:
 		b.result(w, m, answer.result)
+		return 0 // the call is still to be made
 	default:
 		b.refuse(w, r, answer.fault)
+		return statusOf(answer.fault)
 	}
+	return resp.StatusCode
 }
 
 // ownAnswer is what the gateway answers in a server's place: an error, or a result that asks for input.

@@ -166,41 +166,46 @@ func levelOf(params json.RawMessage) string {
 
 // run makes the call, as often as the server wants to be asked with more input.
 func (c *lifted) run() {
+	c.b.calling(c.ctx, c.server.Name, c.make)
+}
+
+// make returns the HTTP status that the call counts as.
+func (c *lifted) make() (status int) {
 	retry := bridge.Retry{}
 	for round := 0; ; round++ {
 		m, status, fault := c.send(retry)
 		switch {
 		case c.ctx.Err() != nil:
-			return
+			return 0
 		case fault != nil:
 			c.refuse(fault)
-			return
+			return statusOf(fault)
 		}
 		required, more, err := bridge.ReadRequired(m)
 		switch {
 		case err != nil:
 			c.fail("gave a result that cannot be understood: " + err.Error())
-			return
+			return http.StatusBadGateway
 		case !more:
 			c.answer(m, status)
-			return
+			return status
 		case round == maxRounds:
 			c.fail("asked for input too often in one call")
-			return
+			return http.StatusBadGateway
 		}
 		retry = bridge.Retry{ID: jsonrpc.AppendQuote(nil, c.b.callPrefix+strconv.FormatUint(c.b.lastCall.Add(1), 10)), State: required.State}
 		if len(required.Asks) == 0 {
 			if !upstream.Sleep(c.ctx, min(firstRetry<<min(round, 10), lastRetry)) {
-				return
+				return 0
 			}
 			continue
 		}
 		if retry.Responses, fault = c.inquire(required.Asks); fault != nil {
 			c.refuse(fault)
-			return
+			return statusOf(fault)
 		}
 		if retry.Responses == nil {
-			return // nobody waits any more
+			return 0 // nobody waits any more
 		}
 	}
 }

@@ -1,11 +1,21 @@
 package broker
 
+import (
+	"context"
+	"net/http"
+
+	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+)
+
 // Observer counts what nobody sees but the broker.
 type Observer interface {
 	// HandedOver is told of each request that was for another replica, and whether that one could be reached.
 	HandedOver(reached bool)
 	// Translated is told of each call between the eras that has ended: of which era its server is, and what became of it.
 	Translated(serverEra, outcome string)
+	// Called is told of each call that the broker makes of a server, when it begins; over is called when it has ended, with the HTTP status of the answer, or 0
+	// where there was none to be had: nobody waited for it, or the call was never made.
+	Called(server string) (over func(status int))
 }
 
 // The eras of servers, and what becomes of a call.
@@ -22,3 +32,25 @@ type nobody struct{}
 
 func (nobody) HandedOver(bool)           {}
 func (nobody) Translated(string, string) {}
+func (nobody) Called(string) func(int)   { return func(int) {} }
+
+// calling counts a call of a server for as long as it is made, by the HTTP status that this returns.
+func (b *Broker) calling(ctx context.Context, server string, call func() (status int)) {
+	over := b.opts.Observer.Called(server)
+	status := http.StatusBadGateway // where the answer is cut off
+	defer func() {
+		if ctx.Err() != nil {
+			status = 0
+		}
+		over(status)
+	}()
+	status = call()
+}
+
+// statusOf is what a call counts as that got an error in place of an answer: nothing, unless it is the server's fault.
+func statusOf(fault *jsonrpc.Error) int {
+	if fault.Status < http.StatusInternalServerError {
+		return 0
+	}
+	return fault.Status
+}

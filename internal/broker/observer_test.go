@@ -18,8 +18,10 @@ import (
 
 // counted is what a broker has told to be counted, in order.
 type counted struct {
-	mu   sync.Mutex
-	list []string
+	mu     sync.Mutex
+	list   []string
+	active map[string]int // calls that go on, by server
+	over   []string       // calls that have ended: server and status
 }
 
 func (c *counted) add(what string) {
@@ -30,6 +32,35 @@ func (c *counted) add(what string) {
 
 func (c *counted) HandedOver(reached bool)        { c.add(fmt.Sprint("handed over ", reached)) }
 func (c *counted) Translated(era, outcome string) { c.add(era + " " + outcome) }
+
+func (c *counted) Called(server string) func(int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.active == nil {
+		c.active = map[string]int{}
+	}
+	c.active[server]++
+	return func(status int) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.active[server]--
+		c.over = append(c.over, fmt.Sprint(server, " ", status))
+	}
+}
+
+// calls waits until so many calls of a server go on, and these have ended.
+func (c *counted) calls(t *testing.T, server string, active int, over ...string) {
+	t.Helper()
+	var got []string
+	var now int
+	require.Eventually(t, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		got, now = slices.Clone(c.over), c.active[server]
+		return now == active && len(got) == len(over)
+	}, patience, time.Millisecond, "want %d and %v, got %d and %v", active, over, now, got)
+	assert.Equal(t, over, got)
+}
 
 func (c *counted) await(t *testing.T, want ...string) {
 	t.Helper()
@@ -95,4 +126,52 @@ func TestCountedForServersWithout(t *testing.T) {
 	}()
 	f.do(callOf(token, "weather", "3", "hang"))
 	f.counted.await(t, "stateless answered", "stateless failed", "stateless abandoned")
+}
+
+// TestLiveCalls: each call that the broker makes counts as one of its server for as long as it goes on, whatever eras client and server are of.
+func TestLiveCalls(t *testing.T) {
+	kinds := map[string]struct {
+		result string
+		server func(string, *script) server
+		modern bool
+	}{
+		"the first of a session":            {`{"content":[]}`, legacy, false},
+		"translated for a server with":      {`{"content":[]}`, legacy, true},
+		"translated for a server without":   {`{"resultType":"complete","content":[]}`, sessionless, false},
+		"carried for a credential, without": {`{"resultType":"complete","content":[]}`, sessionless, true},
+	}
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			server, begun := hangs(kind.result)
+			f := start(t, kind.server("weather", server))
+			call := func(tool string) request {
+				if kind.modern {
+					return modern{method: "tools/call", params: `"name":"` + tool + `"`}.request()
+				}
+				return callOf(f.initializeCan("{}"), "weather", "1", tool)
+			}
+			f.do(call("t"))
+			f.counted.calls(t, "weather", 0, "weather 200")
+			f.do(call("odd"))
+			f.counted.calls(t, "weather", 0, "weather 200", "weather 502")
+
+			ctx, leave := context.WithCancel(t.Context())
+			r, left := call("hang"), make(chan struct{})
+			go func() {
+				defer close(left)
+				if resp, err := f.send(ctx, r); err == nil {
+					<-ctx.Done()
+					_ = resp.Body.Close()
+				}
+			}()
+			<-begun
+			f.counted.calls(t, "weather", 1, "weather 200", "weather 502")
+			leave()
+			<-left
+			if !kind.modern && name != "the first of a session" {
+				f.do(request{method: http.MethodDelete, session: r.session}) // a call outlives its connection, and not its session
+			}
+			f.counted.calls(t, "weather", 0, "weather 200", "weather 502", "weather 0")
+		})
+	}
 }

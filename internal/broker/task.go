@@ -51,8 +51,7 @@ func (b *Broker) task(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message
 		return
 	}
 	r.Header.Set(wire.HeaderMCPName, bridge.HeaderValue(task.ID))
-	resp, answer := b.postModern(r, m, server, body)
-	b.answerModern(w, r, m, resp, answer, b.sealer(r, server, task.Tool, false))
+	b.callModern(w, r, m, server, body, b.sealer(r, server, task.Tool, false))
 }
 
 // sealer makes the ids of tasks in answers to a caller those that it can use; a message without any comes back as it is. Some results have one only if they say that

@@ -38,6 +38,7 @@ type Metrics struct {
 	replicas func() *ReplicaMetrics
 	// translated are calls between the protocol's eras.
 	translated *prometheus.CounterVec
+	carried    Carried
 	// histograms are those of calls; nil where calls are not measured.
 	histograms prometheus.Gatherer
 }
@@ -69,7 +70,7 @@ func NewMetrics(version string, sources Sources) *Metrics {
 	m.reloads.WithLabelValues("success")
 	m.reloads.WithLabelValues("failure")
 	m.registry.MustRegister(build, m.router.decisions, m.router.faults, m.reloads, m.reloaded, m.good, m.listings, m.translated,
-		&state{sources: sources},
+		&state{sources: sources, carried: &m.carried},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -106,4 +107,13 @@ func (m *Metrics) ConfigRecovered() { m.good.Set(1) }
 func (m *Metrics) Listed(server string) { m.listings.WithLabelValues(server).Inc() }
 
 // Forget drops what was counted of a server that left the configuration.
-func (m *Metrics) Forget(server string) { m.listings.DeleteLabelValues(server) }
+func (m *Metrics) Forget(server string) {
+	m.listings.DeleteLabelValues(server)
+	m.carried.forget(server)
+}
+
+// Carried are the calls that the broker makes.
+func (m *Metrics) Carried() *Carried { return &m.carried }
+
+// Called counts a call that the broker makes.
+func (m *Metrics) Called(server string) (over func(status int)) { return m.carried.Called(server) }

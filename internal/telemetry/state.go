@@ -7,7 +7,16 @@ import (
 )
 
 // state tells what is, as opposed to what has happened, at the moment when it is asked.
-type state struct{ sources Sources }
+type state struct {
+	sources Sources
+	carried *Carried
+}
+
+// Who carries a call.
+const (
+	byEnvoy  = "envoy"
+	byBroker = "broker"
+)
 
 func items() *prometheus.Desc {
 	return prometheus.NewDesc(namespace+"_catalog_items", "What is offered to clients, by kind.", []string{"kind"}, nil)
@@ -26,12 +35,12 @@ func sessions() *prometheus.Desc {
 }
 
 func callsActive() *prometheus.Desc {
-	return prometheus.NewDesc(namespace+"_server_calls_active", "Calls of a server that Envoys carry now, as they reported last.", []string{"server"}, nil)
+	return prometheus.NewDesc(namespace+"_server_calls_active", "Calls of a server that go on now, by who carries them: Envoys, as they reported last, or the broker.", []string{"server", "carrier"}, nil)
 }
 
 func callsEnded() *prometheus.Desc {
-	return prometheus.NewDesc(namespace+"_server_calls_total", "Calls of a server that Envoys have carried, by what became of them: an error is an HTTP status of 500 and more, or no answer.",
-		[]string{"server", "result"}, nil)
+	return prometheus.NewDesc(namespace+"_server_calls_total", "Calls of a server that have ended, by who carried them, and by what became of them: an error is an HTTP status of 500 and more, or no answer.",
+		[]string{"server", "carrier", "result"}, nil)
 }
 
 // Describe implements prometheus.Collector.
@@ -59,12 +68,18 @@ func (s *state) Collect(out chan<- prometheus.Metric) {
 	gauge(items(), float64(len(snap.Items(catalog.Resource))), "resource")
 	gauge(items(), float64(len(snap.Items(catalog.Template))), "template")
 	gauge(problems(), float64(len(snap.Problems())))
+	calls := func(server, carrier string, calls Calls) {
+		gauge(callsActive(), float64(calls.Active), server, carrier)
+		out <- prometheus.MustNewConstMetric(callsEnded(), prometheus.CounterValue, float64(calls.Succeeded), server, carrier, "success")
+		out <- prometheus.MustNewConstMetric(callsEnded(), prometheus.CounterValue, float64(calls.Failed), server, carrier, "error")
+	}
 	if s.sources.Calls != nil {
-		for server, calls := range s.sources.Calls() {
-			gauge(callsActive(), float64(calls.Active), server)
-			out <- prometheus.MustNewConstMetric(callsEnded(), prometheus.CounterValue, float64(calls.Succeeded), server, "success")
-			out <- prometheus.MustNewConstMetric(callsEnded(), prometheus.CounterValue, float64(calls.Failed), server, "error")
+		for server, n := range s.sources.Calls() {
+			calls(server, byEnvoy, n)
 		}
+	}
+	for server, n := range s.carried.Calls() {
+		calls(server, byBroker, n.Calls)
 	}
 	for _, server := range snap.Servers() {
 		for _, health := range []catalog.Health{catalog.HealthConnecting, catalog.HealthReady, catalog.HealthFailing, catalog.HealthDisabled} {

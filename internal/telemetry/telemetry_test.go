@@ -47,7 +47,12 @@ func TestMetrics(t *testing.T) {
 	m.Listed("a")
 	m.Listed("a")
 	m.Listed("gone")
+	m.Called("gone")
 	m.Forget("gone")
+	m.Called("a")
+	m.Called("a")(200)
+	m.Called("a")(503)
+	m.Called("a")(0)
 	m.Router().Decided("server", 0)
 	m.Router().Decided("server", 0)
 	m.Router().Decided("reply", 404)
@@ -71,9 +76,12 @@ mcp_gateway_router_decisions_total{outcome="reply",status=""} 1
 mcp_gateway_router_decisions_total{outcome="reply",status="404"} 1
 mcp_gateway_router_decisions_total{outcome="server",status=""} 2
 mcp_gateway_router_faults_total 1
-mcp_gateway_server_calls_active{server="a"} 1
-mcp_gateway_server_calls_total{result="error",server="a"} 3
-mcp_gateway_server_calls_total{result="success",server="a"} 2
+mcp_gateway_server_calls_active{carrier="broker",server="a"} 1
+mcp_gateway_server_calls_active{carrier="envoy",server="a"} 1
+mcp_gateway_server_calls_total{carrier="broker",result="error",server="a"} 1
+mcp_gateway_server_calls_total{carrier="broker",result="success",server="a"} 1
+mcp_gateway_server_calls_total{carrier="envoy",result="error",server="a"} 3
+mcp_gateway_server_calls_total{carrier="envoy",result="success",server="a"} 2
 mcp_gateway_server_state{server="a",state="connecting"} 0
 mcp_gateway_server_state{server="a",state="disabled"} 0
 mcp_gateway_server_state{server="a",state="failing"} 0
