@@ -126,7 +126,7 @@ func (r *reader) object(text string, top map[string]any) (what string, err error
 		return "decision tests", err
 	case has("policies"):
 		values, _ := top["policies"].(map[string]any)
-		if values["enabled"] != nil || values["engine"] != nil || values["kuadrant"] != nil {
+		if has("global") || values["enabled"] != nil || values["engine"] != nil || values["kuadrant"] != nil {
 			return "the chart's values", r.chart(top)
 		}
 		_, err := policy.Parse("page", []byte(text))

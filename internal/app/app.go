@@ -105,6 +105,7 @@ In a Kubernetes cluster the configuration comes from a ConfigMap, --config-map, 
 	s.serving(f)
 	s.envoy.addresses(f)
 	s.kube.flags(f)
+	s.page.flags(f)
 	return c
 }
 

@@ -59,6 +59,7 @@ type gateway struct {
 	xdsServer    *grpc.Server
 	brokerServer *http.Server
 	adminServer  *http.Server
+	pageServer   *http.Server // nil where nobody sees the status page but at the admin address
 	store        store.Store // nil for a replica that is alone
 
 	adminAddress         string   // once it listens
@@ -75,7 +76,7 @@ type gateway struct {
 // newGateway puts the parts together. It reads the configuration, and neither listens nor connects.
 func newGateway(version string, s *settings, logger *slog.Logger) (*gateway, error) {
 	s.version = version
-	g := &gateway{version: version, settings: s, logger: logger, failed: make(chan error, 4), stop: func() {}}
+	g := &gateway{version: version, settings: s, logger: logger, failed: make(chan error, 6), stop: func() {}}
 	cfg, err := g.firstConfig()
 	if err != nil {
 		return nil, err
@@ -249,10 +250,10 @@ func (g *gateway) notReady() []string {
 }
 
 // listeners are the open addresses.
-type listeners struct{ router, broker, admin, xds, module net.Listener }
+type listeners struct{ router, broker, admin, page, xds, module net.Listener }
 
 func (l *listeners) close() {
-	for _, one := range []net.Listener{l.router, l.broker, l.admin, l.xds, l.module} {
+	for _, one := range []net.Listener{l.router, l.broker, l.admin, l.page, l.xds, l.module} {
 		if one != nil {
 			_ = one.Close()
 		}
@@ -274,6 +275,11 @@ func (g *gateway) listen(ctx context.Context) (l listeners, err error) {
 	}
 	if l.admin, err = listen(ctx, flagAdmin, s.adminAddress); err != nil {
 		return l, err
+	}
+	if g.pageServer != nil {
+		if l.page, err = listen(ctx, flagPage, s.page.address); err != nil {
+			return l, err
+		}
 	}
 	if g.hub != nil {
 		if l.module, err = listen(ctx, flagModule, s.moduleAddress); err != nil {
@@ -304,6 +310,9 @@ func (g *gateway) start(ctx context.Context) error {
 	g.serve("the router", func() error { return g.routerServer.Serve(l.router) })
 	g.serve("the broker", func() error { return g.brokerServer.Serve(l.broker) })
 	g.serve("the admin interface", func() error { return g.adminServer.Serve(l.admin) })
+	if g.pageServer != nil {
+		g.serve("the status page", func() error { return g.pageServer.Serve(l.page) })
+	}
 	if g.hub != nil {
 		g.serve("the hub of router modules", func() error { return g.hub.Serve(l.module) }) //nolint:contextcheck // it ends by Close
 		context.AfterFunc(ctx, func() { _ = l.module.Close() })
@@ -381,6 +390,9 @@ func (g *gateway) shutdown(ctx context.Context) {
 		g.hub.Close()
 	}
 	_ = g.adminServer.Close()
+	if g.pageServer != nil {
+		_ = g.pageServer.Close()
+	}
 	if g.observed != nil {
 		if err := g.observed.Close(closing); err != nil {
 			g.logger.WarnContext(ctx, "telemetry could not be sent to its end", "error", err)

@@ -61,6 +61,16 @@ func (g *gateway) serveAdmin() error {
 	if err != nil {
 		return err
 	}
+	if g.settings.page.address != "" {
+		o.LocalOnly = false // who comes by another name shows a token
+		page, err := admin.New(o)
+		if err != nil {
+			return err
+		}
+		if err := g.servePage(page); err != nil {
+			return err
+		}
+	}
 	g.adminServer = &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn),

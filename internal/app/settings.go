@@ -55,6 +55,7 @@ type settings struct {
 	kube               kubeSettings
 	consent            consentSettings
 	replicas           replicaSettings
+	page               pageSettings
 }
 
 // envoySettings are those that concern Envoy's side.
@@ -160,7 +161,7 @@ func (s *settings) check() error {
 	if s.shutdownDelay < 0 {
 		errs = append(errs, errors.New("--shutdown-delay: must not be negative"))
 	}
-	errs = append(errs, s.checkOrigins(), s.checkControlPlane(), s.replicas.check(s.brokerAddress))
+	errs = append(errs, s.checkOrigins(), s.checkControlPlane(), s.replicas.check(s.brokerAddress), s.page.check())
 	if _, err := s.public(); err != nil {
 		errs = append(errs, err)
 	}

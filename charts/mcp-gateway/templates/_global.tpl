@@ -31,6 +31,25 @@ http://{{ include "mcp-gateway.hostname" . }}{{ if ne (int $gateway.http.port) 8
 {{- end -}}
 {{- end }}
 
+{{/* The origin of the status page, where it has a route. */}}
+{{- define "mcp-gateway.statusPageOrigin" -}}
+{{- $gateway := .Values.global.gateway -}}
+{{- with .Values.global.statusPage -}}
+{{- if .enabled -}}
+{{- if $gateway.https.enabled -}}
+https://{{ .hostname }}{{ if ne (int $gateway.https.port) 443 }}:{{ $gateway.https.port }}{{ end }}
+{{- else -}}
+http://{{ .hostname }}{{ if ne (int $gateway.http.port) 80 }}:{{ $gateway.http.port }}{{ end }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The origins whose pages may call the endpoint, separated by commas: those of the values, and that of the status page, from which tools are tried. */}}
+{{- define "mcp-gateway.allowedOrigins" -}}
+{{- append .Values.global.allowedOrigins (include "mcp-gateway.statusPageOrigin" .) | compact | uniq | join "," -}}
+{{- end }}
+
 {{/* Labels of every object: include "mcp-gateway.labels" (list . "NAME"), where NAME becomes app.kubernetes.io/name. */}}
 {{- define "mcp-gateway.labels" -}}
 {{- $top := first . -}}

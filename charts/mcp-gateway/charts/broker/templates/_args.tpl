@@ -33,6 +33,19 @@
 - --envoy-control-plane=istio
 {{- end }}
 - --admin-address=0.0.0.0:8090
+{{- with .Values.global.statusPage }}
+{{- if .enabled }}
+- --status-page-address=0.0.0.0:8091
+{{- range $who := list "users" "groups" "roles" }}
+{{- with get $.Values.global.statusPage $who }}
+- {{ printf "--status-page-%s=%s" $who (join "," .) | quote }}
+{{- end }}
+{{- end }}
+{{- with .cookie }}
+- {{ printf "--status-page-cookie=%s" . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
 # What waits for input in this pod is handed over to it by others, those of a rollout included.
 - --replica-url=$(POD_IP)
 {{- with .Values.store }}
@@ -50,8 +63,8 @@
 {{- with .Values.global.watchNamespaces }}
 - --watch-namespaces={{ join "," . }}
 {{- end }}
-{{- with .Values.global.allowedOrigins }}
-- --allowed-origins={{ join "," . }}
+{{- with include "mcp-gateway.allowedOrigins" . }}
+- --allowed-origins={{ . }}
 {{- end }}
 {{- if ne .Values.session.idleTimeout "1h" }}
 - --session-idle-timeout={{ .Values.session.idleTimeout }}
