@@ -60,7 +60,7 @@ type gateway struct {
 	brokerServer *http.Server
 	adminServer  *http.Server
 	pageServer   *http.Server // nil where nobody sees the status page but at the admin address
-	store        store.Store // nil for a replica that is alone
+	store        store.Store  // nil for a replica that is alone
 
 	adminAddress         string   // once it listens
 	authorizationServers []string // as the environment has them
