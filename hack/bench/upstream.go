@@ -88,7 +88,7 @@ func (u *upstream) answer(out []byte, cuts []int, m *message) ([]byte, []int) {
 	method, path := m.target()
 	if string(path) == pathCounts {
 		text, _ := json.Marshal(u.count(nil)) // numbers can be written
-		return appendJSON(out, "200 OK", text, ""), cuts
+		return appendJSON(out, "200 OK", text), cuts
 	}
 	s := u.server(path)
 	switch {
@@ -167,7 +167,7 @@ func quickCall(body []byte) (id, tool []byte) {
 func (u *upstream) message(out []byte, m *message, s *mcpServer) []byte {
 	msg, fault := jsonrpc.Parse(m.body, jsonrpc.Limits{})
 	if fault != nil {
-		return appendJSON(out, "400 Bad Request", fault.AppendResponse(nil), "")
+		return appendJSON(out, "400 Bad Request", fault.AppendResponse(nil))
 	}
 	method := msg.MethodName()
 	switch method {
@@ -186,7 +186,7 @@ func (u *upstream) message(out []byte, m *message, s *mcpServer) []byte {
 	id, name := msg.ID.Of(m.body), msg.Param("name").Of(m.body)
 	if s.compares() && (string(m.mcpMethod) != method || method == "tools/call" && string(name) != strconv.Quote(string(m.mcpName))) {
 		fault = &jsonrpc.Error{Code: jsonrpc.CodeHeaderMismatch, ID: id, Message: "header mismatch: headers and body name different things"}
-		return appendJSON(out, "400 Bad Request", fault.AppendResponse(nil), "")
+		return appendJSON(out, "400 Bad Request", fault.AppendResponse(nil))
 	}
 	result, session := u.result(s, method, name, msg.Param("cursor").Of(m.body))
 	if result == "" {
@@ -194,7 +194,7 @@ func (u *upstream) message(out []byte, m *message, s *mcpServer) []byte {
 		if method == "tools/call" || method == "tools/list" {
 			fault.Code, fault.Message = jsonrpc.CodeInvalidParams, "the only tool that is called so is "+strconv.Quote(toolName)
 		}
-		return appendJSON(out, "200 OK", fault.AppendResponse(nil), "")
+		return appendJSON(out, "200 OK", fault.AppendResponse(nil))
 	}
 	return appendResult(out, id, result, session)
 }
@@ -259,8 +259,8 @@ func appendResult(out, id []byte, result, session string) []byte {
 	return append(append(append(out, resultMiddle...), result...), resultEnd...)
 }
 
-func appendJSON(out []byte, status string, body []byte, session string) []byte {
-	return append(appendHead(out, status, len(body), session), body...)
+func appendJSON(out []byte, status string, body []byte) []byte {
+	return append(appendHead(out, status, len(body), ""), body...)
 }
 
 func appendHead(out []byte, status string, length int, session string) []byte {
