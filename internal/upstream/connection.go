@@ -107,9 +107,34 @@ func (c *connection) list(ctx context.Context, kind catalog.Kind) error {
 		got, err = listed{items: c.lists[kind].items, cache: c.lists[kind].cache, problems: []string{lost.message}, lost: true}, nil
 	}
 	if err == nil {
+		got.items = kept(c.lists[kind].items, got.items)
 		c.lists[kind] = got
 	}
 	return err
+}
+
+// kept are the items of a list as they stay in memory: those that were there before if they are the same, else without what lies around them.
+func kept(before, items []json.RawMessage) []json.RawMessage {
+	if sameItems(before, items) {
+		return before
+	}
+	return packed(items)
+}
+
+// packed are items that lie one behind the other. One by one they are spread among all that a listing leaves behind, which with thousands of tools
+// takes half as much memory again.
+func packed(items []json.RawMessage) []json.RawMessage {
+	size := 0
+	for _, item := range items {
+		size += len(item)
+	}
+	out, text := make([]json.RawMessage, len(items)), make([]byte, 0, size)
+	for i, item := range items {
+		start := len(text)
+		text = append(text, item...)
+		out[i] = text[start:len(text):len(text)]
+	}
+	return out
 }
 
 func (c *connection) call(ctx context.Context, method string, params json.RawMessage) (json.RawMessage, error) {

@@ -112,7 +112,7 @@ func NewEndpoint(cfg config.Server, opts EndpointOptions) (*Endpoint, error) {
 	if c := cfg.Credential; c != nil {
 		e.authorize(cfg, c)
 	}
-	if e.transport, err = newTransport(cfg.TLS, opts); err != nil {
+	if e.transport, err = newTransport(u.Scheme, cfg.TLS, opts); err != nil {
 		e.cancel()
 		return nil, fmt.Errorf("server %q: %w", cfg.Name, err)
 	}
@@ -131,7 +131,8 @@ func idPrefix() string {
 	return "mcp-gateway/" + hex.EncodeToString(nonce[:]) + "/"
 }
 
-func newTransport(cfg *config.TLS, opts EndpointOptions) (*http.Transport, error) {
+// newTransport makes what reaches a server. HTTP/2 is for https alone, and what it needs is not there a thousand times for servers without.
+func newTransport(scheme string, cfg *config.TLS, opts EndpointOptions) (*http.Transport, error) {
 	dial := opts.Dial
 	if dial == nil {
 		dial = (&net.Dialer{
@@ -146,7 +147,7 @@ func newTransport(cfg *config.TLS, opts EndpointOptions) (*http.Transport, error
 		MaxIdleConnsPerHost:    idleConns,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: maxHeader,
-		ForceAttemptHTTP2:      true,
+		ForceAttemptHTTP2:      scheme == "https",
 		// Streams stay open for hours: only pings tell that the other end is gone.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 	}

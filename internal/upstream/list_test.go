@@ -218,3 +218,19 @@ func FuzzPage(f *testing.F) {
 		}
 	})
 }
+
+// TestKeptItems: a list that is the same stays the one in memory, and another holds on to nothing of the answer that it came in.
+func TestKeptItems(t *testing.T) {
+	page := []byte(`[{"name":"a"},{"name":"b"}]`)
+	items := []json.RawMessage{page[1:13], page[14:26]}
+	first := kept(nil, items)
+	require.Equal(t, items, first)
+	again := kept(first, items)
+	assert.Same(t, &first[0][0], &again[0][0])
+	clear(page)
+	assert.Equal(t, []json.RawMessage{json.RawMessage(`{"name":"a"}`), json.RawMessage(`{"name":"b"}`)}, first)
+	_ = append(first[0], "over the next one"...)
+	assert.JSONEq(t, `{"name":"b"}`, string(first[1]))
+	assert.Len(t, kept(first, first[:1]), 1)
+	assert.Empty(t, kept(first, nil))
+}
