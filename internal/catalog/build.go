@@ -65,7 +65,8 @@ func (b *builder) whole() *Snapshot {
 type builder struct {
 	in       Input
 	snap     *Snapshot
-	features Features // of all servers
+	features Features         // of all servers
+	hints    map[hints]string // as text, which most tools have in common
 }
 
 func (b *builder) server(cfg *config.Server) {
@@ -201,7 +202,7 @@ func (b *builder) item(s *Server, timeoutOf func(tool string) time.Duration, kin
 			it.legacy = legacyTool(it.Definition)
 		}
 		h := parseHints(def)
-		it.Hints, it.Replayable, it.Timeout = h.String(), h.readOnly || h.idempotent, timeoutOf(name)
+		it.Hints, it.Replayable, it.Timeout = b.hint(h), h.readOnly || h.idempotent, timeoutOf(name)
 		if place := networkRef(def); place != "" {
 			b.report(s, kind, it.PublicName, fmt.Sprintf("a schema of its definition refers to %.200q, on the network: the gateway does not fetch that, and what it says can change", place))
 		}
@@ -427,6 +428,19 @@ func hint(def json.RawMessage, name string, fallback bool) bool {
 		return false
 	}
 	return fallback
+}
+
+// hint is the text of hints.
+func (b *builder) hint(h hints) string {
+	text, known := b.hints[h]
+	if !known {
+		if b.hints == nil {
+			b.hints = map[hints]string{}
+		}
+		text = h.String()
+		b.hints[h] = text
+	}
+	return text
 }
 
 // String is the value of wire.HeaderHints.

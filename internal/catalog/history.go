@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -21,16 +22,16 @@ type History struct {
 	servers map[string]*told
 }
 
-// told is what one server said.
+// told is what one server said, by its own names for its tools.
 type told struct {
-	tools   map[string]version // by the server's own name
-	changed []string           // of these, in the order in which they first changed
+	first   map[string]Digest
+	changed map[string]version // of those few that have not always been what they were first
 }
 
-// version is the first and the last digest of a tool, and when it became the last.
+// version is the last digest of a tool, and since when it is that.
 type version struct {
-	first, last Digest
-	at          time.Time
+	last Digest
+	at   time.Time
 }
 
 // Change is a tool whose definition is another than the time before.
@@ -51,7 +52,7 @@ func (h *History) Note(server string, l *Listing, now time.Time) []Change {
 		if h.servers == nil {
 			h.servers = map[string]*told{}
 		}
-		t = &told{tools: make(map[string]version, len(l.Digests))}
+		t = &told{first: make(map[string]Digest, len(l.Digests)), changed: map[string]version{}}
 		h.servers[server] = t
 	}
 	var out []Change
@@ -60,24 +61,26 @@ func (h *History) Note(server string, l *Listing, now time.Time) []Change {
 		if err != nil {
 			continue // it is not offered
 		}
-		v, known := t.tools[name]
+		last, known := t.last(name)
 		switch {
-		case !known && len(t.tools) == maxRemembered:
-			continue
+		case !known && len(t.first) == maxRemembered:
 		case !known:
-			v = version{first: digest, last: digest}
-		case v.last == digest:
-			continue
-		default:
-			out = append(out, Change{Tool: name, Old: v.last, New: digest})
-			if v.at.IsZero() {
-				t.changed = append(t.changed, name)
-			}
-			v.last, v.at = digest, now
+			t.first[name] = digest
+		case last != digest:
+			out = append(out, Change{Tool: name, Old: last, New: digest})
+			t.changed[name] = version{digest, now}
 		}
-		t.tools[name] = v
 	}
 	return out
+}
+
+// last is the digest of a tool that is known.
+func (t *told) last(tool string) (Digest, bool) {
+	if v, ok := t.changed[tool]; ok {
+		return v.last, true
+	}
+	first, known := t.first[tool]
+	return first, known
 }
 
 // Keep forgets all servers but those.
@@ -102,9 +105,9 @@ func (h *History) Problems(snap *Snapshot) []Problem {
 			continue
 		}
 		shown := 0
-		for _, name := range slices.Sorted(slices.Values(t.changed)) {
-			v := t.tools[name]
-			if v.first == v.last {
+		for _, name := range slices.Sorted(maps.Keys(t.changed)) {
+			v, first := t.changed[name], t.first[name]
+			if first == v.last {
 				continue // it is what it was
 			}
 			if shown++; shown > maxChangesShown {
@@ -113,7 +116,7 @@ func (h *History) Problems(snap *Snapshot) []Problem {
 			}
 			out = append(out, Problem{Server: s.Name, Kind: Tool.String(), Name: s.Prefix + name, Message: fmt.Sprintf(
 				"the definition of tool %q changed at %s (%s -> %s): look at what it says now; pin keeps a tool at one definition",
-				name, v.at.UTC().Format(time.RFC3339), v.first, v.last)})
+				name, v.at.UTC().Format(time.RFC3339), first, v.last)})
 		}
 	}
 	return out

@@ -35,12 +35,19 @@ func (l *list) add(it *Item) {
 	l.items = append(l.items, it)
 }
 
-// join joins the definitions for clients of both eras, which most often are the same ones.
+// join joins the definitions for clients of both eras, which most often are the same ones. From then on the items' own are parts of that: a definition
+// that got its public name is there once.
 func (l *list) join() {
 	l.joined[Modern] = join(l.items, Modern)
 	l.joined[Legacy] = l.joined[Modern]
 	if slices.ContainsFunc(l.items, func(it *Item) bool { return it.legacy != nil }) {
 		l.joined[Legacy] = join(l.items, Legacy)
+	}
+	for i, it := range l.items {
+		it.Definition = l.joined[Modern].definitions(i, i+1)
+		if it.legacy != nil {
+			it.legacy = l.joined[Legacy].definitions(i, i+1)
+		}
 	}
 }
 
