@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"iter"
 	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/config"
@@ -50,6 +51,44 @@ func (s *Snapshot) Portable() *Portable {
 		p.VirtualServers = append(p.VirtualServers, *v.virtual)
 	}
 	return p
+}
+
+// Parts takes a Portable apart, and tells of each part whether more follow. What encodes or decodes them one by one needs memory for no more than one:
+// each has definitions of about so many bytes.
+func (p *Portable) Parts(size int) iter.Seq2[*Portable, bool] {
+	return func(yield func(part *Portable, more bool) bool) {
+		part := &Portable{VirtualServers: p.VirtualServers, Reserved: p.Reserved}
+		for from, to := 0, 0; ; from = to {
+			for left := size; to < len(p.Servers) && left > 0; to++ {
+				left -= p.Servers[to].size()
+			}
+			part.Servers = p.Servers[from:to:to]
+			if !yield(part, to < len(p.Servers)) || to == len(p.Servers) {
+				return
+			}
+			part = &Portable{}
+		}
+	}
+}
+
+// Append takes the next one of the parts.
+func (p *Portable) Append(part *Portable) {
+	p.Servers = append(p.Servers, part.Servers...)
+	p.VirtualServers = append(p.VirtualServers, part.VirtualServers...)
+	p.Reserved = append(p.Reserved, part.Reserved...)
+}
+
+// size is about how many bytes the server has.
+func (p *PortableServer) size() int {
+	n := 1 << 10 // for all that is small
+	if l := p.Server.State.Listing; l != nil {
+		for _, items := range l.Items {
+			for _, item := range items {
+				n += len(item)
+			}
+		}
+	}
+	return n
 }
 
 // Snapshot builds the snapshot again. The Portable must not be modified then.

@@ -3,6 +3,7 @@ package catalog
 import (
 	"bytes"
 	"encoding/gob"
+	"encoding/json"
 	"path/filepath"
 	"testing"
 	"time"
@@ -19,11 +20,52 @@ import (
 func carry(t testing.TB, snap *Snapshot) (*Snapshot, []byte) {
 	t.Helper()
 	var wire bytes.Buffer
-	require.NoError(t, gob.NewEncoder(&wire).Encode(snap.Portable()))
+	encoder := gob.NewEncoder(&wire)
+	parts := 0
+	for part, more := range snap.Portable().Parts(2 << 10) {
+		parts++
+		require.NoError(t, encoder.Encode(part))
+		if !more {
+			break
+		}
+	}
 	text := bytes.Clone(wire.Bytes())
+	decoder := gob.NewDecoder(&wire)
 	var p Portable
-	require.NoError(t, gob.NewDecoder(&wire).Decode(&p))
+	for range parts {
+		var part Portable
+		require.NoError(t, decoder.Decode(&part))
+		p.Append(&part)
+	}
 	return p.Snapshot(), text
+}
+
+// TestParts: a part is as large as it may be, or has one server, and all together are the whole.
+func TestParts(t *testing.T) {
+	whole := Portable{VirtualServers: []config.VirtualServer{{Name: "v"}}, Reserved: []string{"r"}}
+	for _, size := range []int{0, 0, 5000, 0} {
+		l := &Listing{}
+		l.Items[Prompt] = []json.RawMessage{make(json.RawMessage, size)}
+		whole.Servers = append(whole.Servers, PortableServer{Server: Server{State: State{Listing: l}}})
+	}
+	for size, want := range map[int][]int{1: {1, 1, 1, 1}, 2000: {2, 1, 1}, 3000: {3, 1}, 1 << 20: {4}} {
+		var got []int
+		var together Portable
+		for part, more := range whole.Parts(size) {
+			got = append(got, len(part.Servers))
+			together.Append(part)
+			assert.Equal(t, len(together.Servers) < 4, more)
+		}
+		assert.Equal(t, want, got, "%d bytes", size)
+		assert.Equal(t, whole, together)
+	}
+	empty := 0
+	for part, more := range (&Portable{Reserved: whole.Reserved}).Parts(1) {
+		empty++
+		assert.Equal(t, whole.Reserved, part.Reserved, "a catalog without servers is one, too")
+		assert.False(t, more)
+	}
+	assert.Equal(t, 1, empty)
 }
 
 // TestPortable: what another process builds of a snapshot shows the same, but for how servers fare.

@@ -23,8 +23,9 @@ type Settings struct {
 
 // push is one message to a mirror. Its parts are taken in this order.
 type push struct {
-	Settings *Settings // everything follows anew
-	Catalog  *catalog.Portable
+	Settings *Settings         // everything follows anew
+	Catalog  *catalog.Portable // the next part of it
+	More     bool              // of the catalog follows
 	Sessions []session.Record
 	Ended    []string
 	Complete bool // all that there is has been sent

@@ -257,8 +257,11 @@ func (h *Hub) current() (*catalog.Portable, [sha256.Size]byte, error) {
 	}
 	model := snapshot.Portable()
 	hash := sha256.New()
-	if err := gob.NewEncoder(hash).Encode(model); err != nil {
-		return nil, h.sum, fmt.Errorf("encoding the catalog: %w", err)
+	encoder := gob.NewEncoder(hash)
+	for part := range model.Parts(partSize) {
+		if err := encoder.Encode(part); err != nil {
+			return nil, h.sum, fmt.Errorf("encoding the catalog: %w", err)
+		}
 	}
 	h.of, h.model = snapshot, model
 	hash.Sum(h.sum[:0])

@@ -47,7 +47,8 @@ type Mirror struct {
 
 	state    atomic.Pointer[State]
 	snapshot atomic.Pointer[catalog.Snapshot]
-	next     *State // until it is complete; belongs to the reader
+	next     *State           // until it is complete; belongs to the reader
+	coming   catalog.Portable // as far as its parts have come; belongs to the reader
 
 	counters
 	tokens   tokenHeads
@@ -139,7 +140,11 @@ func (m *Mirror) take(p *push) {
 		m.begin(p.Settings)
 	}
 	if p.Catalog != nil {
-		m.snapshot.Store(p.Catalog.Snapshot())
+		m.coming.Append(p.Catalog)
+		if !p.More {
+			m.snapshot.Store(m.coming.Snapshot())
+			m.coming = catalog.Portable{}
+		}
 	}
 	if m.next == nil {
 		return
@@ -170,6 +175,7 @@ func (m *Mirror) begin(s *Settings) {
 		sessions = m.next.sessions
 	}
 	sessions.Begin()
+	m.coming = catalog.Portable{} // of a hub that has gone meanwhile
 	m.next = &State{Router: router.New(s.Router, sessions, m.snapshot.Load), sessions: sessions, settings: s}
 }
 

@@ -11,12 +11,17 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
 )
 
-// batch is how many sessions go into one message.
-const batch = 500
+const (
+	// batch is how many sessions go into one message.
+	batch = 500
+	// partSize is about how many bytes of the catalog do. Both sides hold a message whole, beside what is made of it, and keep as much memory for the next.
+	partSize = 128 << 10
+)
 
 // peer is one mirror, on the hub's side.
 type peer struct {
@@ -108,7 +113,11 @@ func (p *peer) write(ctx context.Context) error {
 		case <-p.wake:
 		}
 		m, err := p.changes()
-		if err == nil && m != nil {
+		switch {
+		case err != nil || m == nil:
+		case m.Catalog != nil:
+			err = sendCatalog(send, m.Catalog, m)
+		default:
 			err = send(m)
 		}
 		if err != nil {
@@ -124,7 +133,10 @@ func (p *peer) everything(send func(*push) error) error {
 		return err
 	}
 	p.sent = sum
-	if err := send(&push{Settings: &p.hub.opts.Settings, Catalog: model}); err != nil {
+	if err := send(&push{Settings: &p.hub.opts.Settings}); err != nil {
+		return err
+	}
+	if err := sendCatalog(send, model, &push{}); err != nil {
 		return err
 	}
 	var tokens []string
@@ -144,7 +156,21 @@ func (p *peer) everything(send func(*push) error) error {
 	return send(&push{Complete: true})
 }
 
-// changes is what has to be sent now, nil if it is nothing.
+// sendCatalog sends a catalog in parts, the last one with what follows it.
+func sendCatalog(send func(*push) error, model *catalog.Portable, then *push) error {
+	for part, more := range model.Parts(partSize) {
+		m := &push{Catalog: part, More: more}
+		if !more {
+			m, then.Catalog = then, part
+		}
+		if err := send(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changes is what has to be sent now, nil if it is nothing. A catalog in it is whole.
 func (p *peer) changes() (*push, error) {
 	p.mu.Lock()
 	tokens := make([]string, 0, len(p.dirty))

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -183,6 +184,35 @@ func TestMirrorRoutesAsTheHubWould(t *testing.T) {
 	require.NoError(t, p.sessions.Delete(t.Context(), later))
 	p.hub.Sync()
 	assert.Equal(t, http.StatusNotFound, call(m, later, "read").Reply.Status)
+}
+
+// TestCatalogInParts: a catalog of more than one message is taken whole, with what follows it.
+func TestCatalogInParts(t *testing.T) {
+	many := func(tool string) *catalog.Snapshot {
+		in := catalog.Input{States: map[string]catalog.State{}}
+		for _, name := range []string{"first", "middle", "last"} {
+			in.Servers = append(in.Servers, config.Server{Name: name, Scheme: "http", Host: "127.0.0.1", Port: 1, Path: "/", Hostname: name, ToolPrefix: name + "_", Enabled: true})
+			l := &catalog.Listing{Revision: "2025-11-25", Capabilities: json.RawMessage(`{"tools":{}}`)}
+			l.Items[catalog.Tool] = []json.RawMessage{json.RawMessage(`{"name":"` + tool + `","description":"` + strings.Repeat("x", 300<<10) + `"}`)}
+			in.States[name] = catalog.State{Health: catalog.HealthReady, Listing: l}
+		}
+		return catalog.Build(in)
+	}
+	p := newProcess(t, socket(t), session.GenerateKey())
+	p.hub.Publish(many("read"))
+	m := mirror(t, p.socket, "1")
+	synced(t, p)
+	s := p.session()
+	p.hub.Sync()
+	for _, server := range []string{"first", "middle", "last"} {
+		assert.Equal(t, "server", call(m, s, server+"_read").Outcome(), "at first")
+		assert.Equal(t, "reply", call(m, s, server+"_write").Outcome())
+	}
+	p.hub.Publish(many("write"))
+	for _, server := range []string{"first", "middle", "last"} {
+		assert.Equal(t, "server", call(m, s, server+"_write").Outcome(), "at once when it is published")
+		assert.Equal(t, "reply", call(m, s, server+"_read").Outcome())
+	}
 }
 
 func TestLookup(t *testing.T) {
