@@ -153,6 +153,9 @@ func TestEveryRowAndCaseHasANameOfItsOwn(t *testing.T) {
 	for _, f := range facts() {
 		names = append(names, f.name)
 	}
+	for _, g := range growths() {
+		names = append(names, g.name)
+	}
 	for _, name := range []string{caseCall, caseHalf, caseHeaders, caseManyList, caseFreshOne, caseFreshNo, caseMany} {
 		assert.Contains(t, names, name, "targets refer to it")
 	}

@@ -25,13 +25,15 @@ type options struct {
 	rows                 []row
 	cases                []benchCase
 	facts                []fact
+	growths              []growth
 	pins                 pinning
 }
 
 // The suites: what is measured and for how long, where flags say nothing else.
 const (
-	suiteFull  = "full"
-	suiteQuick = "quick"
+	suiteFull   = "full"
+	suiteQuick  = "quick"
+	suiteGrowth = "growth"
 )
 
 func parseFlags(args []string, stderr io.Writer) (options, error) {
@@ -39,7 +41,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	var suite, pin, rowPattern, casePattern string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.StringVar(&suite, "suite", suiteFull, "which cases: full, or quick for the most important ones with 8 connections and shorter rounds")
+	f.StringVar(&suite, "suite", suiteFull, "which cases: full, quick for the most important ones with 8 connections and shorter rounds, or growth for how the cost grows with servers, tools and sessions")
 	f.IntVar(&o.rounds, "rounds", 7, "how often each row is measured")
 	f.Var(&o.connections, "connections", "connections of the load generator, each with a session of its own: `numbers`, separated by commas. The first case is measured with each, the others with the middle one")
 	f.IntVar(&o.rate, "rate", 0, "make so many calls per second, each when it is due, so that a late answer makes no later call late (default: as many as can be)")
@@ -79,11 +81,15 @@ func given(f *flag.FlagSet) func(name string) bool {
 
 // choose takes a suite's cases, and its times unless they were given.
 func (o *options) choose(suite string, given func(flag string) bool) error {
-	o.cases, o.facts = benchCases(), facts()
+	o.cases, o.facts, o.growths = benchCases(), facts(), growths()
 	switch suite {
 	case suiteFull:
 		return nil
+	case suiteGrowth:
+		o.cases, o.facts = nil, nil
+		return nil
 	case suiteQuick:
+		o.growths = nil
 		o.cases = slices.DeleteFunc(o.cases, func(c benchCase) bool { return !c.quick })
 		if !given("connections") {
 			o.connections = numberList{usualConnections}
@@ -93,10 +99,10 @@ func (o *options) choose(suite string, given func(flag string) bool) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("-suite=%q: want %q or %q", suite, suiteFull, suiteQuick)
+	return fmt.Errorf("-suite=%q: want %q, %q or %q", suite, suiteFull, suiteQuick, suiteGrowth)
 }
 
-// filter keeps what the patterns match. That of the cases is for facts as well.
+// filter keeps what the patterns match. That of the cases is for facts and growths as well.
 func (o *options) filter(rowPattern, casePattern string) error {
 	var errs []error
 	var err error
@@ -109,7 +115,8 @@ func (o *options) filter(rowPattern, casePattern string) error {
 		return errors.Join(append(errs, err)...)
 	}
 	o.facts, _ = matching("cases", casePattern, o.facts, func(f fact) string { return f.name }) // as good a pattern as before
-	if len(o.cases)+len(o.facts) == 0 {
+	o.growths, _ = matching("cases", casePattern, o.growths, func(g growth) string { return g.name })
+	if len(o.cases)+len(o.facts)+len(o.growths) == 0 {
 		errs = append(errs, noMatch("cases", casePattern, cases, func(c benchCase) string { return c.name }))
 	}
 	return errors.Join(errs...)

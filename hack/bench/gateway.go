@@ -25,6 +25,8 @@ type gatewaySpec struct {
 	guarded bool // with policies
 	headers bool // the router is shown headers first
 	catalog catalog
+	// sessions is how many are open beside those of the connections.
+	sessions int
 }
 
 // name is for files, sockets and messages. It is short, since the paths of sockets have to be.
@@ -41,6 +43,9 @@ func (g gatewaySpec) name() string {
 	}
 	if g.headers {
 		name += "-headers"
+	}
+	if g.sessions > 0 {
+		name += fmt.Sprintf("-%d", g.sessions)
 	}
 	return name + "-" + g.catalog.name()
 }

@@ -72,6 +72,9 @@ func bench(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	if r.Facts, err = findAll(ctx, s, o, stderr); err == nil {
 		r.Cases, err = measureAll(ctx, s, o, stderr)
 	}
+	if err == nil {
+		r.Growth, err = measureGrowths(ctx, s, o, stderr)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return errors.New("interrupted; nothing was written")

@@ -23,6 +23,9 @@ func (r *report) print(w io.Writer) {
 	for _, f := range r.Facts {
 		f.print(w)
 	}
+	for i := range r.Growth {
+		r.Growth[i].print(w, r.Settings.Rounds)
+	}
 	printTargets(w, r.Targets)
 }
 

@@ -12,6 +12,7 @@ type report struct {
 	Settings settings       `json:"settings"`
 	Cases    []caseReport   `json:"cases"`
 	Facts    []factReport   `json:"facts,omitempty"`
+	Growth   []growthReport `json:"growth,omitempty"`
 	Targets  []targetReport `json:"targets"`
 }
 

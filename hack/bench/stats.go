@@ -61,3 +61,47 @@ func ratios(of, to []float64) []float64 {
 	}
 	return out
 }
+
+// power is y = Factor · x ^ Exponent.
+type power struct {
+	Factor   float64 `json:"factor"`
+	Exponent float64 `json:"exponent"`
+	// R2 is the share of the spread of the logarithms that it explains.
+	R2 float64 `json:"r2"`
+}
+
+// fitPower is the power that fits best, by least squares of the logarithms. All numbers must be positive, and two of the xs must differ.
+func fitPower(xs, ys []float64) power {
+	logs := func(of []float64) []float64 {
+		out := make([]float64, len(of))
+		for i, x := range of {
+			out[i] = math.Log(x)
+		}
+		return out
+	}
+	slope, at0, r2 := fitLine(logs(xs), logs(ys))
+	return power{Factor: math.Exp(at0), Exponent: slope, R2: r2}
+}
+
+// fitLine is the straight line that fits best, by least squares, and the share of the spread of the ys that it explains. Of ys that are all the same
+// it explains everything.
+func fitLine(xs, ys []float64) (slope, at0, r2 float64) {
+	n := float64(len(xs))
+	var meanX, meanY float64
+	for i := range xs {
+		meanX += xs[i] / n
+		meanY += ys[i] / n
+	}
+	var xx, xy, yy float64
+	for i := range xs {
+		dx, dy := xs[i]-meanX, ys[i]-meanY
+		xx += dx * dx
+		xy += dx * dy
+		yy += dy * dy
+	}
+	slope, r2 = xy/xx, 1
+	if yy > 1e-20*n*max(1, meanY*meanY) { // less is what sums lose
+		r2 = xy * xy / (xx * yy)
+	}
+	return slope, meanY - slope*meanX, r2
+}
