@@ -34,7 +34,6 @@ func tuneCollector(ctx context.Context) {
 	percent := mostPercent
 	debug.SetGCPercent(percent)
 	var l lull
-	released := false // of the program, once
 	collected := make(chan struct{}, 1)
 	watchCollector(collected)
 	tick := time.NewTicker(tuneInterval)
@@ -58,10 +57,6 @@ func tuneCollector(ctx context.Context) {
 		}
 		if looks && l.due(samples[2].Value.Uint64(), live) {
 			debug.FreeOSMemory()
-			if !released {
-				released = true
-				releaseProgram()
-			}
 		}
 	}
 }
