@@ -121,11 +121,7 @@ func TestTraces(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode testbed.Mode) {
 		c := newCollector(t)
 		u := testbed.NewUpstream(t, testbed.Script{Tools: []testbed.Tool{{Name: "tool"}}})
-		var flags []string
-		if mode == testbed.Standalone {
-			flags = []string{"--router=extproc"} // what auto takes where traces are wanted: the module makes no spans
-		}
-		g := testbed.StartGateway(t, testbed.Options{Mode: mode, Flags: flags, Servers: specs(map[string]*testbed.Upstream{"u": u}), Env: []string{
+		g := testbed.StartGateway(t, testbed.Options{Mode: mode, Servers: specs(map[string]*testbed.Upstream{"u": u}), Env: []string{
 			"OTEL_EXPORTER_OTLP_ENDPOINT=" + c.URL, "OTEL_BSP_SCHEDULE_DELAY=100", "OTEL_METRIC_EXPORT_INTERVAL=200", "OTEL_SERVICE_NAME=my-gateway",
 		}})
 		g.AwaitTools(t, "u_tool")

@@ -17,6 +17,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/protectedresource"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/upstream"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -176,7 +177,7 @@ func (g *gateway) replay(ctx context.Context, c *router.Call) (*http.Response, e
 		}
 		may = parts
 	}
-	return g.broker.Replay(ctx, c.Session, c.Server, may, c.Authorization, c.Body)
+	return g.broker.Replay(upstream.WithTraceparent(ctx, c.Traceparent), c.Session, c.Server, may, c.Authorization, c.Body)
 }
 
 // resourceMetadata serves the metadata by which clients find the authorization server: what is configured or else the issuer in force.

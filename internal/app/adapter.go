@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/guicassolato/mcp-gateway/internal/telemetry"
 	"github.com/guicassolato/mcp-gateway/internal/xds"
 )
 
@@ -30,10 +29,6 @@ const checkTime = 20 * time.Second
 func (a *standalone) chooseAdapter(ctx context.Context, bin string) error {
 	if a.settings.router == adapterExtProc {
 		a.progress("router: ext_proc, as --%s says", flagAdapter)
-		return nil
-	}
-	if a.settings.router == adapterAuto && telemetry.SendsTraces(os.LookupEnv) {
-		a.progress("router: ext_proc, since the module makes no spans and OTEL_* asks for traces")
 		return nil
 	}
 	path, err := a.settings.modulePath()

@@ -158,11 +158,9 @@ func (g *gateway) assemble(cfg *config.Config) error {
 		Observer: brokerMetrics{g.metrics},
 		PageSize: s.pageSize, ToolSearchThreshold: s.toolSearch, MaxBody: s.maxRequestBytes, Key: key, Home: s.replicas.url, ResourceMetadata: g.resourceMetadata(metadata, public),
 	}))
-	routing := router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader(), TokenHeader: s.tokenHeader(), ToolSearch: s.toolSearch > 0, HeadersSuffice: s.envoy.headers, Tasks: session.NewTasks(key)}
-	traced := routing
-	traced.Trace = g.tracer()
+	routing := router.Options{MaxBody: s.maxRequestBytes, AllowedOrigins: s.allowedOrigins, BrokerKey: routerKey, AuthorityHeader: s.authorityHeader(), TokenHeader: s.tokenHeader(), ToolSearch: s.toolSearch > 0, HeadersSuffice: s.envoy.headers, Tasks: session.NewTasks(key), Traces: g.observed.Sampling()}
 	options := extproc.Options{
-		Router: router.New(traced, g.sessions, g.publisher.Snapshot),
+		Router: router.New(routing, g.sessions, g.publisher.Snapshot),
 		Replay: func(ctx context.Context, c *router.Call) (*http.Response, error) {
 			return g.replay(ctx, c)
 		},

@@ -119,18 +119,7 @@ func (g *gateway) observe() (err error) {
 		return nil
 	}
 	g.observed, err = g.metrics.NewObserved(context.Background(), g.version, os.LookupEnv)
-	if err == nil && g.observed.Traces() && g.settings.moduleAddress != "" {
-		g.logger.Warn("a router within Envoy makes no spans: requests that it decides on are in no trace of the gateway's; metrics have them")
-	}
 	return err
-}
-
-// tracer is nil where nobody wants traces.
-func (g *gateway) tracer() func(parent string) string {
-	if g.observed == nil || !g.observed.Traces() {
-		return nil
-	}
-	return g.observed.Begin
 }
 
 // sessionEnded is told of each session of a client that has ended.

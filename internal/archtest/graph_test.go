@@ -34,12 +34,12 @@ func rules() []rule {
 		return names
 	}
 	return []rule{
-		{reason: "leaves know nothing of this module", from: []string{"internal/wire", "internal/jsonrpc", "internal/sse", "internal/config"}, never: []string{module}},
+		{reason: "leaves know nothing of this module", from: []string{"internal/wire", "internal/jsonrpc", "internal/sse", "internal/config", "internal/tracecontext"}, never: []string{module}},
 		{reason: "what replicas share is kept without knowing what it is", from: []string{"internal/store"}, never: []string{module}},
 		{reason: "the router decides, the broker answers: neither knows the other", from: []string{"internal/router"}, never: in("broker", "upstream", "extproc", "envoymodule", "answer", "replica", "xds", "app")},
 		{reason: "what becomes of an answer does not depend on who shows it", from: []string{"internal/answer"}, never: append(in("extproc", "envoymodule", "replica", "broker", "upstream", "xds"), "github.com/envoyproxy/")},
 		{reason: "what is pushed to routers is pushed whatever they are", from: []string{"internal/replica"}, never: append(in("extproc", "envoymodule", "broker", "upstream", "xds"), "github.com/envoyproxy/")},
-		{reason: "what runs inside of Envoy brings along no more than it needs", from: []string{"internal/envoymodule", "cmd/envoy-module"}, never: append(in("extproc", "broker", "upstream", "xds", "telemetry"), "google.golang.org/grpc", "github.com/envoyproxy/go-control-plane", "github.com/prometheus")},
+		{reason: "what runs inside of Envoy brings along no more than it needs", from: []string{"internal/envoymodule", "cmd/envoy-module"}, never: append(in("extproc", "broker", "upstream", "xds", "telemetry"), "google.golang.org/grpc", "github.com/envoyproxy/go-control-plane", "github.com/prometheus", "go.opentelemetry.io/")},
 		{
 			reason: "the module SDK registers itself in init and belongs to the module alone", from: []string{"internal/", "cmd/"},
 			except: []string{"internal/envoymodule", "cmd/envoy-module"}, never: []string{"github.com/envoyproxy/envoy/"},

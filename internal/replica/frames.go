@@ -62,6 +62,7 @@ type question struct {
 	Backend       session.Backend
 	CallID, Body  []byte
 	Authorization string
+	Traceparent   string
 	Replayable    bool
 }
 

@@ -265,7 +265,8 @@ func (m *Mirror) Token(authorization string) {
 
 func about(k kind, c *router.Call) question {
 	return question{
-		Kind: k, Token: c.Session.Token(), Server: c.Server.Name, Backend: c.Backend, CallID: c.ID, Authorization: c.Authorization, Replayable: c.Replayable,
+		Kind: k, Token: c.Session.Token(), Server: c.Server.Name, Backend: c.Backend, CallID: c.ID, Authorization: c.Authorization,
+		Traceparent: c.Traceparent, Replayable: c.Replayable,
 	}
 }
 

@@ -318,6 +318,7 @@ func (p *peer) call(q *question) *router.Call {
 		return nil
 	}
 	return &router.Call{
-		Session: s, Server: server, Backend: q.Backend, ID: q.CallID, Body: q.Body, Authorization: q.Authorization, Replayable: q.Replayable,
+		Session: s, Server: server, Backend: q.Backend, ID: q.CallID, Body: q.Body, Authorization: q.Authorization, Traceparent: q.Traceparent,
+		Replayable: q.Replayable,
 	}
 }

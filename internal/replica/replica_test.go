@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +23,8 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/replica"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/tracecontext"
+	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -75,13 +78,17 @@ func socket(t testing.TB) string {
 	return filepath.Join(dir, "s")
 }
 
-func newProcess(t testing.TB, path string, key session.Key) *process {
+func newProcess(t testing.TB, path string, key session.Key, traces ...tracecontext.Sampling) *process {
 	t.Helper()
 	p := &process{t: t, socket: path, key: key, counted: map[string]int{}}
 	p.sessions = session.NewRegistry(session.Options{Key: key, OnChange: func(token string) { p.hub.SessionChanged(token) }})
 	now := snapshot("read")
+	routing := router.Options{MaxBody: 1 << 20, BrokerKey: "key"}
+	for _, traces := range traces {
+		routing.Traces = traces
+	}
 	p.hub = replica.NewHub(replica.HubOptions{
-		Version: "1", Settings: replica.Settings{Router: router.Options{MaxBody: 1 << 20, BrokerKey: "key"}, MaxIdle: time.Hour},
+		Version: "1", Settings: replica.Settings{Router: routing, MaxIdle: time.Hour},
 		Sessions: p.sessions, Snapshot: func() *catalog.Snapshot { return now }, Counter: p, Logger: slog.New(slog.DiscardHandler),
 		Forgotten: func(context.Context, *router.Call) bool { return p.forgotten },
 		Replay:    func(ctx context.Context, c *router.Call) *router.Reply { return p.replay(ctx, c) },
@@ -215,6 +222,30 @@ func TestCatalogInParts(t *testing.T) {
 	}
 }
 
+// TestTraces: what routers have to know of traces comes with the settings, also where it is little.
+func TestTraces(t *testing.T) {
+	for _, want := range []tracecontext.Sampling{{}, {On: true}, {On: true, FollowParent: true, Ratio: 1}, {On: true, Ratio: 0.5}} {
+		p := newProcess(t, socket(t), session.GenerateKey(), want)
+		s := p.session()
+		m := mirror(t, p.socket, "1")
+		synced(t, p)
+		kept := map[byte]int{}
+		for range 100 {
+			d := call(m, s, "read")
+			if !want.On {
+				assert.False(t, d.Sets(wire.HeaderTraceparent))
+				continue
+			}
+			at := slices.IndexFunc(d.Metadata, func(h router.Header) bool { return h.Name == wire.KeyTrace })
+			require.GreaterOrEqual(t, at, 0)
+			own := d.Metadata[at].Value
+			kept[own[len(own)-1]]++
+		}
+		assert.Equal(t, want.Ratio > 0, kept['1'] > 0, want)
+		assert.Equal(t, want.On && want.Ratio < 1, kept['0'] > 0, want)
+	}
+}
+
 func TestLookup(t *testing.T) {
 	p := newProcess(t, socket(t), session.GenerateKey())
 	m := mirror(t, p.socket, "1")
@@ -272,7 +303,7 @@ func TestQuestions(t *testing.T) {
 	m := mirror(t, p.socket, "1")
 	synced(t, p)
 	c := call(m, s, "read").Watch
-	c.Body, c.ID, c.Authorization = []byte("body"), []byte("1"), "Bearer x"
+	c.Body, c.ID, c.Authorization, c.Traceparent = []byte("body"), []byte("1"), "Bearer x", "00-trace"
 
 	yes := make(chan bool, 1)
 	p.forgotten = true
@@ -281,7 +312,7 @@ func TestQuestions(t *testing.T) {
 
 	replies := make(chan *router.Reply, 1)
 	p.replay = func(_ context.Context, c *router.Call) *router.Reply {
-		assert.Equal(t, []any{"body", "1", "Bearer x", "weather"}, []any{string(c.Body), string(c.ID), c.Authorization, c.Server.Name})
+		assert.Equal(t, []string{"body", "1", "Bearer x", "00-trace", "weather"}, []string{string(c.Body), string(c.ID), c.Authorization, c.Traceparent, c.Server.Name})
 		assert.Empty(t, c.Session.Backends(), "the forgotten one is not used again")
 		return &router.Reply{Status: 200, Body: []byte("again")}
 	}

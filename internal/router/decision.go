@@ -44,6 +44,8 @@ type Call struct {
 	Body []byte
 	// Authorization is the client's own, by which what it may have is judged again when the call is made again.
 	Authorization string
+	// Traceparent is the one that the server got, empty if it got none.
+	Traceparent string
 	// Replayable tells that the call may be made again when the server has forgotten the session.
 	Replayable bool
 }

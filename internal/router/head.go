@@ -15,7 +15,7 @@ import (
 // RouteHead decides on a call whose body has not come yet. It says no, and has decided nothing, wherever the body could matter: what is to be changed in it,
 // what the gateway has to compare itself, and what is refused, since the refusal has to bear the id.
 func (r *Router) RouteHead(req *Request, d *Decision) bool {
-	if !r.heads || r.trace != nil || !wire.IsModernRevision(req.protocolVersion) || !r.headIsWhole(req) {
+	if !r.heads || r.traces.On || !wire.IsModernRevision(req.protocolVersion) || !r.headIsWhole(req) {
 		return false
 	}
 	name, ok := decodeValue(req.mcpName)

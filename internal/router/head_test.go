@@ -12,6 +12,7 @@ import (
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/tracecontext"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -141,6 +142,6 @@ func TestHeadNeeds(t *testing.T) {
 		assert.False(t, r.RouteHead(req, new(Decision)), name)
 	}
 	stateless(req, "tools/call", "look")
-	traced := headWorld(Options{Trace: func(string) string { return "00-0-0-01" }})
+	traced := headWorld(Options{Traces: tracecontext.Sampling{On: true}})
 	assert.False(t, traced.RouteHead(req, new(Decision)))
 }

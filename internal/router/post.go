@@ -23,6 +23,8 @@ type exchange struct {
 	snap *catalog.Snapshot
 	view *catalog.View // what the request's endpoint shows of the snapshot
 	sess *session.Session
+	// traceparent is what the server gets.
+	traceparent string
 	// stateless tells that the message is of a revision without sessions.
 	stateless bool
 	// unwrapped tells that the message was the argument of wire.ToolCall.
@@ -294,7 +296,8 @@ func (x *exchange) call(it *catalog.Item, own string) *jsonrpc.Error {
 	}
 	if backend.ID != "" {
 		c := &Call{
-			Session: x.sess, Server: server, Backend: backend, ID: x.id, Body: x.d.Body, Authorization: x.req.authorization, Replayable: it.Replayable,
+			Session: x.sess, Server: server, Backend: backend, ID: x.id, Body: x.d.Body, Authorization: x.req.authorization, Traceparent: x.traceparent,
+			Replayable: it.Replayable,
 		}
 		if c.Body == nil {
 			c.Body = x.m.Body

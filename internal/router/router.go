@@ -14,6 +14,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/tracecontext"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -39,8 +40,8 @@ type Options struct {
 	TokenHeader string
 	// HeadersSuffice tells that a call may be decided by its headers alone where its server compares them with the body.
 	HeadersSuffice bool
-	// Trace makes the traceparent of the gateway's own span, given the client's or none. Nil means that nobody wants traces.
-	Trace func(parent string) string `json:"-"`
+	// Traces says in which traces the gateway has a span.
+	Traces tracecontext.Sampling
 }
 
 // Sessions finds the session of a token.
@@ -58,14 +59,14 @@ type Router struct {
 	search    bool
 	heads     bool
 	tasks     session.Tasks
-	trace     func(parent string) string
+	traces    tracecontext.Sampling
 	sessions  Sessions
 	snapshot  func() *catalog.Snapshot
 }
 
 // New makes a router that reads the current snapshot, once for each request, from a function.
 func New(o Options, sessions Sessions, snapshot func() *catalog.Snapshot) *Router {
-	r := &Router{maxBody: o.MaxBody, key: o.BrokerKey, token: o.TokenHeader, search: o.ToolSearch, heads: o.HeadersSuffice, tasks: o.Tasks, trace: o.Trace, sessions: sessions, snapshot: snapshot, origins: map[string]bool{}}
+	r := &Router{maxBody: o.MaxBody, key: o.BrokerKey, token: o.TokenHeader, search: o.ToolSearch, heads: o.HeadersSuffice, tasks: o.Tasks, traces: o.Traces, sessions: sessions, snapshot: snapshot, origins: map[string]bool{}}
 	r.authority = cmp.Or(o.AuthorityHeader, ":authority")
 	if r.maxBody <= 0 {
 		r.maxBody = DefaultMaxBody

@@ -12,7 +12,8 @@ const maxTraceparent = 128
 // traced puts the gateway's own span between the client's and the server's. The client's is what the message itself says, else what the header
 // does: a proxy in between may have made the header its own. The message stays as it is.
 func (x *exchange) traced() {
-	if x.trace == nil {
+	if !x.traces.On {
+		x.traceparent = x.req.traceparent // which passes by
 		return
 	}
 	parent := x.req.traceparent
@@ -24,10 +25,11 @@ func (x *exchange) traced() {
 	if len(parent) > maxTraceparent {
 		parent = ""
 	}
-	own := x.trace(parent)
-	x.d.set(wire.HeaderTraceparent, own)
-	x.d.Metadata = append(x.d.Metadata, Header{wire.KeyTrace, own})
-	if parent != "" {
+	span, follows := x.traces.Begin(parent)
+	x.traceparent = span.String()
+	x.d.set(wire.HeaderTraceparent, x.traceparent)
+	x.d.Metadata = append(x.d.Metadata, Header{wire.KeyTrace, x.traceparent})
+	if follows {
 		x.d.Metadata = append(x.d.Metadata, Header{wire.KeyTraceParent, parent})
 	}
 }

@@ -15,9 +15,9 @@ import (
 	promexporter "go.opentelemetry.io/otel/exporters/prometheus"
 	"go.opentelemetry.io/otel/metric"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/guicassolato/mcp-gateway/internal/tracecontext"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -43,8 +43,7 @@ type Call struct {
 type Observed struct {
 	server, client, session metric.Float64Histogram
 	tracer                  trace.Tracer // nil where nobody wants traces
-	sampler                 sdktrace.Sampler
-	ids                     spanIDs
+	sampling                tracecontext.Sampling
 	shutdown                []func(context.Context) error
 	alike                   sync.Map // likeness to *known
 	kinds                   atomic.Int64

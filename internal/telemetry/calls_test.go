@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/tracecontext"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -43,42 +44,43 @@ func TestSends(t *testing.T) {
 		assert.Equal(t, tt.metrics, lookup.sends("METRICS"), tt.env)
 		assert.Equal(t, tt.traces, lookup.sends("TRACES"), tt.env)
 		assert.Equal(t, tt.metrics || tt.traces, SendsOTLP(lookup), tt.env)
-		assert.Equal(t, tt.traces, SendsTraces(lookup), tt.env)
 	}
-	for name, value := range map[string]string{"OTEL_TRACES_SAMPLER": "sometimes", "OTEL_TRACES_SAMPLER_ARG": "2", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"} {
+	for name, value := range map[string]string{"OTEL_TRACES_SAMPLER": "sometimes", "OTEL_TRACES_SAMPLER_ARG": "NaN", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"} {
 		_, _, err := observed(t, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", name: value})
 		require.ErrorContains(t, err, name)
 	}
 }
 
-// TestBegin: the gateway's span is a new one in the client's trace, kept if the client keeps its own.
-func TestBegin(t *testing.T) {
-	_, o, err := observed(t, map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1"})
-	require.NoError(t, err)
-	const id, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-	for parent, want := range map[string]string{
-		"00-" + id + "-" + span + "-01": "01", "00-" + id + "-" + span + "-00": "00", "01-" + id + "-" + span + "-03-more": "01",
+// TestSampling: routers are told what the environment says, of which the default follows the client and keeps what no client has decided on.
+func TestSampling(t *testing.T) {
+	for env, want := range map[string]tracecontext.Sampling{
+		"":                                   {On: true, FollowParent: true, Ratio: 1},
+		"parentbased_always_on":              {On: true, FollowParent: true, Ratio: 1},
+		"parentbased_always_off .5":          {On: true, FollowParent: true},
+		"parentbased_traceidratio":           {On: true, FollowParent: true, Ratio: 1},
+		"parentbased_traceidratio 0.25":      {On: true, FollowParent: true, Ratio: .25},
+		"always_on":                          {On: true, Ratio: 1},
+		"always_off":                         {On: true},
+		"traceidratio 0":                     {On: true},
+		"traceidratio 1e-3":                  {On: true, Ratio: 1e-3},
+		"none, since metrics alone are sent": {},
 	} {
-		parts := strings.Split(o.Begin(parent), "-")
-		require.Len(t, parts, 4)
-		assert.Equal(t, []string{"00", id, want}, []string{parts[0], parts[1], parts[3]}, parent)
-		assert.NotEqual(t, span, parts[2])
+		name, arg, _ := strings.Cut(env, " ")
+		vars := map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": name, "OTEL_TRACES_SAMPLER_ARG": arg}
+		if name == "none," {
+			vars = map[string]string{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:1"}
+		}
+		_, o, err := observed(t, vars)
+		require.NoError(t, err, env)
+		assert.Equal(t, want, o.Sampling(), env)
 	}
-	for _, bad := range []string{"", "x", "00-" + id + "-" + span, "ff-" + id + "-" + span + "-01", "00-" + id + "-" + span + "-01-x", "00-" + strings.Repeat("0", 32) + "-" + span + "-01", "00-" + id + "-" + span + "-zz"} {
-		begun := o.Begin(bad)
-		assert.NotContains(t, begun, id, bad)
-		_, ok := parseTraceparent(begun)
-		assert.True(t, ok, begun)
-	}
-	one, other := o.Begin(""), o.Begin("")
-	assert.NotEqual(t, one, other)
+	assert.False(t, (*Observed)(nil).Sampling().On, "where nothing is observed, nobody wants traces")
 }
 
 // TestSeriesAreBounded: neither clients' inventions nor a huge catalog make more series than there may be.
 func TestSeriesAreBounded(t *testing.T) {
 	m, o, err := observed(t, nil)
 	require.NoError(t, err)
-	assert.False(t, o.Traces())
 	for i := range 3 * maxSeries {
 		o.Took(Call{Start: time.Now(), Duration: time.Second, Status: 200, Facts: map[string]string{wire.KeyMethod: fmt.Sprintf("made/up/%d", i)}})
 	}

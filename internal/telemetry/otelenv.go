@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -14,7 +15,8 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/guicassolato/mcp-gateway/internal/tracecontext"
 )
 
 // otelEnv looks up OpenTelemetry's environment variables. Endpoints, headers, certificates and intervals are read by the exporters themselves.
@@ -29,9 +31,6 @@ func (e otelEnv) get(name string) string {
 func SendsOTLP(lookup func(string) (string, bool)) bool {
 	return otelEnv(lookup).sends("METRICS") || otelEnv(lookup).sends("TRACES")
 }
-
-// SendsTraces tells whether the environment names an endpoint for traces.
-func SendsTraces(lookup func(string) (string, bool)) bool { return otelEnv(lookup).sends("TRACES") }
 
 // sends tells whether a signal, METRICS or TRACES, is to be sent. OpenTelemetry's default endpoint on this machine is none here: what is not asked for
 // costs nothing.
@@ -77,31 +76,29 @@ func (e otelEnv) traceExporter(ctx context.Context) (*otlptrace.Exporter, error)
 	return otlptracehttp.New(ctx)
 }
 
-// sampler is the one that the environment names. A client that samples, or does not, is followed by default.
-func (e otelEnv) sampler() (sdktrace.Sampler, error) {
+// sampling is that of the sampler that the environment names. A client that samples, or does not, is followed by default.
+func (e otelEnv) sampling() (tracecontext.Sampling, error) {
+	s := tracecontext.Sampling{On: true}
 	ratio := 1.0
 	if text := e.get("OTEL_TRACES_SAMPLER_ARG"); text != "" {
 		var err error
-		if ratio, err = strconv.ParseFloat(text, 64); err != nil || ratio < 0 || ratio > 1 {
-			return nil, fmt.Errorf("OTEL_TRACES_SAMPLER_ARG %q: want a number from 0 to 1", text)
+		if ratio, err = strconv.ParseFloat(text, 64); err != nil || !(ratio >= 0 && ratio <= 1) {
+			return s, fmt.Errorf("OTEL_TRACES_SAMPLER_ARG %q: want a number from 0 to 1", text)
 		}
 	}
-	switch name := e.get("OTEL_TRACES_SAMPLER"); name {
-	case "", "parentbased_always_on":
-		return sdktrace.ParentBased(sdktrace.AlwaysSample()), nil
-	case "parentbased_always_off":
-		return sdktrace.ParentBased(sdktrace.NeverSample()), nil
-	case "parentbased_traceidratio":
-		return sdktrace.ParentBased(sdktrace.TraceIDRatioBased(ratio)), nil
+	name := e.get("OTEL_TRACES_SAMPLER")
+	rule, follow := strings.CutPrefix(cmp.Or(name, "parentbased_always_on"), "parentbased_")
+	s.FollowParent = follow
+	switch rule {
 	case "always_on":
-		return sdktrace.AlwaysSample(), nil
+		s.Ratio = 1
 	case "always_off":
-		return sdktrace.NeverSample(), nil
 	case "traceidratio":
-		return sdktrace.TraceIDRatioBased(ratio), nil
+		s.Ratio = ratio
 	default:
-		return nil, fmt.Errorf("OTEL_TRACES_SAMPLER %q: want always_on, always_off, traceidratio, or one of these after parentbased_", name)
+		return s, fmt.Errorf("OTEL_TRACES_SAMPLER %q: want always_on, always_off, traceidratio, or one of these after parentbased_", name)
 	}
+	return s, nil
 }
 
 // newResource says who the gateway is, unless the environment does.

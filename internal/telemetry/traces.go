@@ -2,8 +2,6 @@ package telemetry
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"strconv"
 	"strings"
 
@@ -13,6 +11,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/guicassolato/mcp-gateway/internal/tracecontext"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -21,73 +20,44 @@ func (o *Observed) traces(ctx context.Context, env otelEnv, about *resource.Reso
 	if err != nil {
 		return err
 	}
-	if o.sampler, err = env.sampler(); err != nil {
+	if o.sampling, err = env.sampling(); err != nil {
 		return err
 	}
-	// Whether a trace is kept is decided when its call begins; what is not kept gets no span here.
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about), sdktrace.WithIDGenerator(o.ids),
+	// Whether a trace is kept is decided by whoever routes its call; what is not kept gets no span here.
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about), sdktrace.WithIDGenerator(spanIDs{}),
 		sdktrace.WithSampler(sdktrace.AlwaysSample()))
 	o.tracer = provider.Tracer(scope, trace.WithInstrumentationVersion(version))
 	o.shutdown = append(o.shutdown, provider.Shutdown)
 	return nil
 }
 
-// Traces tells whether somebody wants traces.
-func (o *Observed) Traces() bool { return o.tracer != nil }
+// Sampling is what routers have to know of traces. Where nobody wants traces, or nothing is observed, it is off.
+func (o *Observed) Sampling() tracecontext.Sampling {
+	if o == nil {
+		return tracecontext.Sampling{}
+	}
+	return o.sampling
+}
 
-// Begin is the traceparent of the gateway's own span in a call whose client has sent one, or none. The span itself is made once the call has ended.
-func (o *Observed) Begin(parent string) string {
-	from, ok := parseTraceparent(parent)
+// spanContext is what a traceparent says, in OpenTelemetry's words.
+func spanContext(traceparent string) (trace.SpanContext, bool) {
+	p, ok := tracecontext.Parse(traceparent)
 	if !ok {
-		from = trace.NewSpanContext(trace.SpanContextConfig{TraceID: o.ids.newTrace()})
-	}
-	ctx := context.Background()
-	if ok {
-		ctx = trace.ContextWithRemoteSpanContext(ctx, from)
-	}
-	kept := o.sampler.ShouldSample(sdktrace.SamplingParameters{ParentContext: ctx, TraceID: from.TraceID(), Kind: trace.SpanKindServer}).Decision == sdktrace.RecordAndSample
-	return traceparent(from.TraceID(), o.ids.newSpan(), kept)
-}
-
-func traceparent(id trace.TraceID, span trace.SpanID, kept bool) string {
-	flags := "00"
-	if kept {
-		flags = "01"
-	}
-	return "00-" + id.String() + "-" + span.String() + "-" + flags
-}
-
-// parseTraceparent reads a traceparent of W3C's recommendation. One of a later version may be longer.
-func parseTraceparent(text string) (trace.SpanContext, bool) {
-	parts := strings.Split(text, "-")
-	if len(parts) < 4 || len(parts[0]) != 2 || len(parts[3]) != 2 || parts[0] == "ff" || parts[0] == "00" && len(parts) != 4 {
 		return trace.SpanContext{}, false
 	}
-	id, err := trace.TraceIDFromHex(parts[1])
-	if err != nil {
-		return trace.SpanContext{}, false
-	}
-	span, err := trace.SpanIDFromHex(parts[2])
-	if err != nil {
-		return trace.SpanContext{}, false
-	}
-	flags, err := hex.DecodeString(parts[3])
-	if err != nil {
-		return trace.SpanContext{}, false
-	}
-	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: span, TraceFlags: trace.TraceFlags(flags[0]) & trace.FlagsSampled, Remote: true}), true
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: p.Trace, SpanID: p.Span, TraceFlags: trace.TraceFlags(0).WithSampled(p.Kept), Remote: true}), true
 }
 
 // ownSpan is the key under which a context says what the next span's ids are.
 type ownSpan struct{}
 
 func (o *Observed) span(c *Call, attributes []attribute.KeyValue) {
-	own, ok := parseTraceparent(c.Facts[wire.KeyTrace])
+	own, ok := spanContext(c.Facts[wire.KeyTrace])
 	if !ok || !own.IsSampled() {
 		return
 	}
 	ctx := context.WithValue(context.Background(), ownSpan{}, own)
-	if parent, ok := parseTraceparent(c.Facts[wire.KeyTraceParent]); ok {
+	if parent, ok := spanContext(c.Facts[wire.KeyTraceParent]); ok {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
 	}
 	if id := c.Facts[wire.KeyID]; id != "" {
@@ -104,29 +74,17 @@ func (o *Observed) span(c *Call, attributes []attribute.KeyValue) {
 	span.End(trace.WithTimestamp(c.Start.Add(c.Duration)))
 }
 
-// spanIDs gives a span the ids that its call has had all the time.
+// spanIDs gives a span the ids that its call has had all the time. There are no spans but those of calls.
 type spanIDs struct{}
 
 // NewIDs implements sdktrace.IDGenerator.
-func (g spanIDs) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
-	if own, ok := ctx.Value(ownSpan{}).(trace.SpanContext); ok {
-		return own.TraceID(), own.SpanID()
-	}
-	return g.newTrace(), g.newSpan()
+func (spanIDs) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
+	own, _ := ctx.Value(ownSpan{}).(trace.SpanContext)
+	return own.TraceID(), own.SpanID()
 }
 
 // NewSpanID implements sdktrace.IDGenerator.
 func (g spanIDs) NewSpanID(ctx context.Context, _ trace.TraceID) trace.SpanID {
 	_, span := g.NewIDs(ctx)
 	return span
-}
-
-func (spanIDs) newTrace() (id trace.TraceID) {
-	_, _ = rand.Read(id[:]) // it never fails
-	return id
-}
-
-func (spanIDs) newSpan() (id trace.SpanID) {
-	_, _ = rand.Read(id[:]) // it never fails
-	return id
 }

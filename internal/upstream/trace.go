@@ -19,6 +19,11 @@ func WithTrace(ctx context.Context, client http.Header) context.Context {
 	return context.WithValue(ctx, tracing{}, [2]string{parent, client.Get(wire.HeaderTracestate)})
 }
 
+// WithTraceparent is a context whose requests belong to the trace of a traceparent, if that is not empty.
+func WithTraceparent(ctx context.Context, parent string) context.Context {
+	return WithTrace(ctx, http.Header{http.CanonicalHeaderKey(wire.HeaderTraceparent): {parent}})
+}
+
 // SameTrace is a context whose requests belong to the trace of another, which it may outlive.
 func SameTrace(ctx, other context.Context) context.Context {
 	if trace := other.Value(tracing{}); trace != nil {
