@@ -24,6 +24,7 @@ type gatewaySpec struct {
 	tcp     bool // the router is asked over TCP, else over a Unix socket
 	guarded bool // with policies
 	headers bool // the router is shown headers first
+	watched bool // with metrics and traces, sent by OTLP
 	catalog catalog
 	// sessions is how many are open beside those of the connections.
 	sessions int
@@ -46,6 +47,9 @@ func (g gatewaySpec) name() string {
 	}
 	if g.sessions > 0 {
 		name += fmt.Sprintf("-%d", g.sessions)
+	}
+	if g.watched {
+		name += "-watched"
 	}
 	return name + "-" + g.catalog.name()
 }
@@ -99,7 +103,11 @@ func (s *stage) gateway(ctx context.Context, spec gatewaySpec) (*gateway, error)
 		}
 		args = append(args, "--policies", policies)
 	}
-	if g.broker, err = s.start("mcp-broker-router of "+name, s.command(ctx, partGateway, args...)); err != nil {
+	broker := s.command(ctx, partGateway, args...)
+	if spec.watched {
+		broker.Env = append(os.Environ(), s.otlp.telemetry(spec)...)
+	}
+	if g.broker, err = s.start("mcp-broker-router of "+name, broker); err != nil {
 		return nil, err
 	}
 	if g.with, err = s.fedEnvoy(ctx, name, socket("xds"), env, g.broker); err != nil {

@@ -1,6 +1,9 @@
 package main
 
-import "context"
+import (
+	"cmp"
+	"context"
+)
 
 // row is one way that a call can take. A new one is one more entry of rows.
 type row struct {
@@ -23,6 +26,8 @@ const (
 	moduleRow         = "gateway, module"
 	moduleGuardRow    = "gateway, module, policies"
 	moduleSessionRow  = "gateway, module, session"
+	extProcWatchedRow = "gateway, ext_proc, telemetry"
+	moduleWatchedRow  = "gateway, module, telemetry"
 )
 
 func rows() []row {
@@ -30,10 +35,10 @@ func rows() []row {
 	through := func(adapter gatewaySpec, server string) func(context.Context, *stage, *benchCase) (target, error) {
 		return func(ctx context.Context, s *stage, c *benchCase) (target, error) {
 			adapter.catalog = c.catalog
-			if server != "" {
-				return s.behindGateway(ctx, adapter, server, c)
+			if adapter.watched {
+				return s.watched(ctx, adapter, cmp.Or(server, c.server), c)
 			}
-			return s.behindGateway(ctx, adapter, c.server, c)
+			return s.behindGateway(ctx, adapter, cmp.Or(server, c.server), c)
 		}
 	}
 	plain := func(name string) func(context.Context, *stage, *benchCase) (target, error) {
@@ -55,8 +60,10 @@ func rows() []row {
 		{extProcHeadersRow, "ext_proc with --route-from-headers: the headers are shown first, and the body where it is wanted", through(gatewaySpec{headers: true}, "")},
 		{extProcGuardRow, "ext_proc with policies: a token is verified, a rule allows the call, a rate limit counts it", through(gatewaySpec{guarded: true}, "")},
 		{extProcSessionRow, "ext_proc over a Unix socket; the server keeps sessions, so that its answers are looked at", through(gatewaySpec{}, serverSessionful)},
+		{extProcWatchedRow, "ext_proc with metrics of each call, and a span of it, sent by OTLP", through(gatewaySpec{watched: true}, "")},
 		{moduleRow, "the router inside of Envoy; the server keeps no sessions", through(gatewaySpec{module: true}, "")},
 		{moduleGuardRow, "the same with policies, as with ext_proc", through(gatewaySpec{module: true, guarded: true}, "")},
 		{moduleSessionRow, "the router inside of Envoy; the server keeps sessions, so that its answers are looked at", through(gatewaySpec{module: true}, serverSessionful)},
+		{moduleWatchedRow, "the router inside of Envoy, with metrics and spans as with ext_proc", through(gatewaySpec{module: true, watched: true}, "")},
 	}
 }

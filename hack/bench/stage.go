@@ -25,7 +25,8 @@ type stage struct {
 	upstreamBase string // URL of the upstream without a path
 	upstreamProc *process
 	load         *loader
-	guard        guard // once a row needs it
+	guard        guard      // once a row needs it
+	otlp         *collector // likewise
 	envoys       map[string]*plainProcess
 	gateways     map[gatewaySpec]*gateway
 }

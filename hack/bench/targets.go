@@ -28,6 +28,8 @@ func aims() []aim {
 		atLeast("… with a session of the server's", 0.85, perBase(caseCall, moduleSessionRow)),
 		atMost("Envoy's CPU per call with the module ÷ plain Envoy's", 1.2, "", cpuPerBase(caseCall, moduleRow)),
 		atMost("… with a session of the server's", 1.2, "", cpuPerBase(caseCall, moduleSessionRow)),
+		atMost("CPU per call with telemetry ÷ without, Envoy's and the broker/router's, ext_proc", 1.05, "", cpuPerRow(caseCall, extProcWatchedRow, extProcRow)),
+		atMost("… module", 1.05, "", cpuPerRow(caseCall, moduleWatchedRow, moduleRow)),
 		atMost("p99 through the module at half of plain Envoy's peak ÷ plain Envoy's", 1.25, "", perBase(caseHalf, moduleRow)),
 		atLeast("tools/call through ext_proc ÷ plain Envoy, calls/s: body edited", 0.35, perBase(caseCall, extProcRow)),
 		atLeast("… headers say all (2026-07-28, no prefix)", 0.45, perBase(caseHeaders, extProcHeadersRow)),
@@ -165,6 +167,18 @@ func cpuPerBase(name, row string) func(*report) *ratioReport {
 			return nil
 		}
 		return &ratioReport{Median: one.CPU[partEnvoy] / base.CPU[partEnvoy]}
+	}
+}
+
+// cpuPerRow is of all that is the gateway's, in Envoy's process and its own. It has no interval, as cpuPerBase.
+func cpuPerRow(name, row, to string) func(*report) *ratioReport {
+	return func(r *report) *ratioReport {
+		_, one := r.find(name, row)
+		_, other := r.find(name, to)
+		if one == nil || other == nil || other.CPU[partEnvoy] == 0 {
+			return nil
+		}
+		return &ratioReport{Median: (one.CPU[partEnvoy] + one.CPU[partGateway]) / (other.CPU[partEnvoy] + other.CPU[partGateway])}
 	}
 }
 

@@ -25,7 +25,7 @@ func measured() *report {
 	}}}}
 	for name, extra := range map[string]float64{caseCall: 0.001, caseHalf: 0, caseHeaders: 0.002, caseManyList: 0, caseFreshOne: 2.004, caseFreshNo: 0.01, caseMany: 0} {
 		c := caseReport{Name: name, Connections: usualConnections}
-		for _, row := range []string{baseRow, nativeRow, extProcRow, extProcHeadersRow, moduleRow, moduleSessionRow} {
+		for _, row := range []string{baseRow, nativeRow, extProcRow, extProcHeadersRow, moduleRow, moduleSessionRow, extProcWatchedRow, moduleWatchedRow} {
 			c.Rows = append(c.Rows, of(row, extra))
 		}
 		r.Cases = append(r.Cases, c)

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// collector takes what gateways send by OTLP, and looks at none of it: what it costs to send is measured, and not what others make of it.
+type collector struct {
+	url string
+	got sync.Map // the names of gateways that have sent spans
+}
+
+// collector starts one, if nobody has yet.
+func (s *stage) collector(ctx context.Context) (*collector, error) {
+	if s.otlp != nil {
+		return s.otlp, nil
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	c := &collector{url: "http://" + listener.Addr().String()}
+	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: c}
+	go func() { _ = server.Serve(listener) }()
+	s.closing = append(s.closing, func() { _ = server.Close() })
+	s.otlp = c
+	return c, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, err := io.Copy(io.Discard, r.Body)
+	if of, ok := strings.CutSuffix(r.URL.Path, "/v1/traces"); ok && err == nil {
+		c.got.Store(of, true)
+	}
+	w.Header().Set("Content-Type", "application/x-protobuf")
+}
+
+// telemetry is what a gateway is told that is to send all that it has to such a collector. All else is as by default, sampling included.
+func (c *collector) telemetry(g gatewaySpec) []string {
+	return []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + c.url + "/" + g.name()}
+}
+
+// await waits until a gateway's first spans have come: without them, nothing would be measured.
+func (c *collector) await(ctx context.Context, g *gateway, spec gatewaySpec) error {
+	return g.broker.until(ctx, probeTime, func(context.Context) error {
+		if _, ok := c.got.Load("/" + spec.name()); !ok {
+			return errors.New("it has sent no spans")
+		}
+		return nil
+	})
+}
+
+// watched has the gateway of a row observed, once it is there.
+func (s *stage) watched(ctx context.Context, spec gatewaySpec, server string, c *benchCase) (target, error) {
+	otlp, err := s.collector(ctx)
+	if err != nil {
+		return target{}, err
+	}
+	t, err := s.behindGateway(ctx, spec, server, c)
+	if err == nil {
+		err = otlp.await(ctx, s.gateways[spec], spec)
+	}
+	if err != nil {
+		return target{}, fmt.Errorf("with telemetry: %w", err)
+	}
+	return t, nil
+}
