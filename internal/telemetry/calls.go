@@ -15,7 +15,6 @@ import (
 	promexporter "go.opentelemetry.io/otel/exporters/prometheus"
 	"go.opentelemetry.io/otel/metric"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/guicassolato/mcp-gateway/internal/tracecontext"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
@@ -42,7 +41,7 @@ type Call struct {
 // Observed measures calls by OpenTelemetry's conventions for MCP, and makes spans of them.
 type Observed struct {
 	server, client, session metric.Float64Histogram
-	tracer                  trace.Tracer // nil where nobody wants traces
+	spans                   *spans // nil where nobody wants traces
 	sampling                tracecontext.Sampling
 	shutdown                []func(context.Context) error
 	alike                   sync.Map // likeness to *known
@@ -118,15 +117,15 @@ func (o *Observed) Took(c Call) {
 	if c.Upstream > 0 && !c.Broker {
 		o.client.Record(context.Background(), c.Upstream.Seconds(), known.option)
 	}
-	if o.tracer != nil {
-		o.span(&c, known.list)
+	if o.spans != nil {
+		o.span(&c, known)
 	}
 }
 
-// known are the attributes of calls that are alike.
+// known are the attributes of calls that are alike, as metrics take them and as their spans have them.
 type known struct {
-	list   []attribute.KeyValue
-	option metric.MeasurementOption
+	option  metric.MeasurementOption
+	encoded []byte
 }
 
 // likeness is what the attributes of a call depend on.
@@ -142,7 +141,10 @@ func (o *Observed) attributes(c *Call) *known {
 		return got.(*known)
 	}
 	list := attributesOf(c)
-	made := &known{list: slices.Clip(list), option: metric.WithAttributeSet(attribute.NewSet(list...))}
+	made := &known{option: metric.WithAttributeSet(attribute.NewSet(list...))}
+	if o.spans != nil {
+		made.encoded = encode(c, list)
+	}
 	if methodName(like.method) != otherMethod && o.kinds.Add(1) <= maxSeries { // what clients make up is not worth remembering
 		o.alike.Store(like, made)
 	}
@@ -203,8 +205,8 @@ func (o *Observed) Close(ctx context.Context) error {
 	return first
 }
 
-// spanName is the method and, where it has one, its target.
-func spanName(c *Call) string {
+// nameOf is the method and, where it has one, its target.
+func nameOf(c *Call) string {
 	name := methodName(c.Facts[wire.KeyMethod])
 	if target := c.Facts[wire.KeyPublicName]; target != "" && (c.Facts[wire.KeyTool] != "" || c.Facts[wire.KeyPrompt] != "") {
 		name += " " + strings.ToValidUTF8(target, "\uFFFD")

@@ -65,15 +65,15 @@ func (e otelEnv) metricExporter(ctx context.Context) (sdkmetric.Exporter, error)
 	return otlpmetrichttp.New(ctx)
 }
 
-func (e otelEnv) traceExporter(ctx context.Context) (*otlptrace.Exporter, error) {
+func (e otelEnv) traceClient() (otlptrace.Client, error) {
 	protocol, err := e.protocol("TRACES")
 	switch {
 	case err != nil:
 		return nil, err
 	case protocol == "grpc":
-		return otlptracegrpc.New(ctx)
+		return otlptracegrpc.NewClient(), nil
 	}
-	return otlptracehttp.New(ctx)
+	return otlptracehttp.NewClient(), nil
 }
 
 // sampling is that of the sampler that the environment names. A client that samples, or does not, is followed by default.

@@ -6,28 +6,28 @@ import (
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/resource"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/trace"
+	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/guicassolato/mcp-gateway/internal/tracecontext"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
-func (o *Observed) traces(ctx context.Context, env otelEnv, about *resource.Resource, version string) error {
-	exporter, err := env.traceExporter(ctx)
-	if err != nil {
-		return err
-	}
+func (o *Observed) traces(ctx context.Context, env otelEnv, about *resource.Resource, version string) (err error) {
 	if o.sampling, err = env.sampling(); err != nil {
 		return err
 	}
+	client, err := env.traceClient()
+	if err != nil {
+		return err
+	}
+	if err := client.Start(ctx); err != nil {
+		return err
+	}
 	// Whether a trace is kept is decided by whoever routes its call; what is not kept gets no span here.
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about), sdktrace.WithIDGenerator(spanIDs{}),
-		sdktrace.WithSampler(sdktrace.AlwaysSample()))
-	o.tracer = provider.Tracer(scope, trace.WithInstrumentationVersion(version))
-	o.shutdown = append(o.shutdown, provider.Shutdown)
+	o.spans = newSpans(ctx, client, env.batching(), about, version)
+	o.shutdown = append(o.shutdown, o.spans.close)
 	return nil
 }
 
@@ -39,52 +39,103 @@ func (o *Observed) Sampling() tracecontext.Sampling {
 	return o.sampling
 }
 
-// spanContext is what a traceparent says, in OpenTelemetry's words.
-func spanContext(traceparent string) (trace.SpanContext, bool) {
-	p, ok := tracecontext.Parse(traceparent)
-	if !ok {
-		return trace.SpanContext{}, false
-	}
-	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: p.Trace, SpanID: p.Span, TraceFlags: trace.TraceFlags(0).WithSampled(p.Kept), Remote: true}), true
-}
+// The numbers of the fields of OTLP's messages that are written here; a test holds them to its API.
+const (
+	scopeSpans = 2 // of ScopeSpans
 
-// ownSpan is the key under which a context says what the next span's ids are.
-type ownSpan struct{}
+	spanTrace      = 1 // of Span
+	spanID         = 2
+	spanParent     = 4
+	spanName       = 5
+	spanKind       = 6
+	spanStart      = 7
+	spanEnd        = 8
+	spanAttributes = 9
+	spanStatus     = 15
+	spanFlags      = 16
 
-func (o *Observed) span(c *Call, attributes []attribute.KeyValue) {
-	own, ok := spanContext(c.Facts[wire.KeyTrace])
-	if !ok || !own.IsSampled() {
+	statusMessage = 2 // of Status
+	statusCode    = 3
+
+	pairKey, pairValue    = 1, 2 // of KeyValue
+	valueText, valueWhole = 1, 3 // of AnyValue
+)
+
+// maxSpan is more than most spans have, so that they are written on the stack.
+const maxSpan = 1024
+
+// span makes one of a call, if its trace is kept.
+func (o *Observed) span(c *Call, known *known) {
+	own, ok := tracecontext.Parse(c.Facts[wire.KeyTrace])
+	if !ok || !own.Kept {
 		return
 	}
-	ctx := context.WithValue(context.Background(), ownSpan{}, own)
-	if parent, ok := spanContext(c.Facts[wire.KeyTraceParent]); ok {
-		ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
+	var array [maxSpan]byte
+	b := appendBytes(array[:0], spanTrace, own.Trace[:])
+	b = appendBytes(b, spanID, own.Span[:])
+	flags := uint32(tracev1.SpanFlags_SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK) | 1 // it is sampled
+	if parent, ok := tracecontext.Parse(c.Facts[wire.KeyTraceParent]); ok {
+		b = appendBytes(b, spanParent, parent.Span[:])
+		flags |= uint32(tracev1.SpanFlags_SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK)
 	}
+	b = appendFixed(b, spanStart, uint64(max(0, c.Start.UnixNano())))
+	b = appendFixed(b, spanEnd, uint64(max(0, c.Start.Add(c.Duration).UnixNano())))
+	b = append(b, known.encoded...)
 	if id := c.Facts[wire.KeyID]; id != "" {
-		attributes = append(attributes, attribute.String("jsonrpc.request.id", strings.Trim(id, `"`)))
+		b = appendText(b, "jsonrpc.request.id", strings.Trim(id, `"`))
 	}
 	if resource := c.Facts[wire.KeyResource]; resource != "" {
-		attributes = append(attributes, attribute.String("mcp.resource.uri", resource))
+		b = appendText(b, "mcp.resource.uri", resource)
 	}
-	attributes = append(attributes, attribute.Int("http.response.status_code", c.Status))
-	_, span := o.tracer.Start(ctx, spanName(c), trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(c.Start), trace.WithAttributes(attributes...))
+	b = protowire.AppendTag(b, spanFlags, protowire.Fixed32Type)
+	b = protowire.AppendFixed32(b, flags)
+	o.spans.add(b)
+}
+
+// encode is what spans of calls that are alike have in common.
+func encode(c *Call, attributes []attribute.KeyValue) []byte {
+	b := appendBytes(nil, spanName, []byte(nameOf(c)))
+	b = protowire.AppendTag(b, spanKind, protowire.VarintType)
+	b = protowire.AppendVarint(b, uint64(tracev1.Span_SPAN_KIND_SERVER))
+	for _, a := range attributes {
+		b = appendText(b, string(a.Key), a.Value.AsString())
+	}
+	b = appendNumber(b, "http.response.status_code", uint64(c.Status)) //nolint:gosec // an HTTP status
+	var outcome []byte
 	if c.Status >= 500 {
-		span.SetStatus(codes.Error, "HTTP status "+strconv.Itoa(c.Status))
+		outcome = appendBytes(nil, statusMessage, []byte("HTTP status "+strconv.Itoa(c.Status)))
+		outcome = protowire.AppendTag(outcome, statusCode, protowire.VarintType)
+		outcome = protowire.AppendVarint(outcome, uint64(tracev1.Status_STATUS_CODE_ERROR))
 	}
-	span.End(trace.WithTimestamp(c.Start.Add(c.Duration)))
+	return appendBytes(b, spanStatus, outcome)
 }
 
-// spanIDs gives a span the ids that its call has had all the time. There are no spans but those of calls.
-type spanIDs struct{}
-
-// NewIDs implements sdktrace.IDGenerator.
-func (spanIDs) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
-	own, _ := ctx.Value(ownSpan{}).(trace.SpanContext)
-	return own.TraceID(), own.SpanID()
+func appendText(b []byte, key, value string) []byte {
+	value = strings.ToValidUTF8(value, "\uFFFD")
+	b = appendKey(b, key, fieldSize(len(value)))
+	return protowire.AppendString(protowire.AppendTag(b, valueText, protowire.BytesType), value)
 }
 
-// NewSpanID implements sdktrace.IDGenerator.
-func (g spanIDs) NewSpanID(ctx context.Context, _ trace.TraceID) trace.SpanID {
-	_, span := g.NewIDs(ctx)
-	return span
+func appendNumber(b []byte, key string, value uint64) []byte {
+	b = appendKey(b, key, 1+protowire.SizeVarint(value))
+	return protowire.AppendVarint(protowire.AppendTag(b, valueWhole, protowire.VarintType), value)
+}
+
+// appendKey begins an attribute whose value will be of this size.
+func appendKey(b []byte, key string, value int) []byte {
+	b = protowire.AppendTag(b, spanAttributes, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(fieldSize(len(key))+fieldSize(value))) //nolint:gosec // a length
+	b = protowire.AppendString(protowire.AppendTag(b, pairKey, protowire.BytesType), key)
+	return protowire.AppendVarint(protowire.AppendTag(b, pairValue, protowire.BytesType), uint64(value)) //nolint:gosec // a length
+}
+
+// fieldSize is that of a field of so many bytes, with its tag, which is one byte for all fields up to 15.
+func fieldSize(n int) int { return 1 + protowire.SizeBytes(n) }
+
+func appendBytes(b []byte, field protowire.Number, value []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(b, field, protowire.BytesType), value)
+}
+
+func appendFixed(b []byte, field protowire.Number, value uint64) []byte {
+	return protowire.AppendFixed64(protowire.AppendTag(b, field, protowire.Fixed64Type), value)
 }

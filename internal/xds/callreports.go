@@ -46,7 +46,7 @@ type Call struct {
 	// Broker tells that the broker has answered.
 	Broker bool
 	Status int
-	// Facts are what the router has said, by the keys of its metadata.
+	// Facts are what the router has said that telemetry is made of, by the keys of its metadata. They are good until whoever takes the call returns.
 	Facts map[string]string
 }
 
@@ -68,12 +68,13 @@ func RegisterCallReports(r grpc.ServiceRegistrar, take func(Call)) {
 // receive takes one Envoy's reports for as long as it is connected. A message is received as one of which nothing is known, for its bytes: to make
 // objects of all that Envoy tells of a call costs eight times as much as to read what is wanted.
 func (s *callService) receive(stream grpc.ServerStream) error {
+	var reader callReader
 	for {
 		var message emptypb.Empty
 		if err := stream.RecvMsg(&message); err != nil {
 			return ended(err)
 		}
-		if !eachCall(message.ProtoReflect().GetUnknown(), s.take) {
+		if !reader.each(message.ProtoReflect().GetUnknown(), s.take) {
 			return grpcstatus.Error(codes.InvalidArgument, "the report of a call cannot be read")
 		}
 	}

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -53,7 +54,10 @@ func reports(tb testing.TB, entries ...*datav3.HTTPAccessLogEntry) []byte {
 
 func read(t *testing.T, entries ...*datav3.HTTPAccessLogEntry) (calls []Call) {
 	t.Helper()
-	assert.True(t, eachCall(reports(t, entries...), func(c Call) { calls = append(calls, c) }))
+	assert.True(t, (&callReader{}).each(reports(t, entries...), func(c Call) {
+		c.Facts = maps.Clone(c.Facts)
+		calls = append(calls, c)
+	}))
 	return calls
 }
 
@@ -72,7 +76,7 @@ func TestCallReports(t *testing.T) {
 		Start: time.Unix(1, 5).UTC(), Duration: 40 * time.Millisecond, Upstream: 25 * time.Millisecond, Status: 200,
 		Facts: map[string]string{
 			wire.KeyMethod: "tools/call", wire.KeyServer: "weather", wire.KeyTool: "get_forecast", wire.KeyPublicName: "weather_get_forecast",
-			wire.KeyHints: "readOnly=true,destructive=false,idempotent=false,openWorld=true", wire.KeyID: "17",
+			wire.KeyID: "17",
 		},
 	}, calls[0])
 	assert.Zero(t, calls[1].Upstream, "without an answer of a server there is no time that it took")
@@ -84,20 +88,21 @@ func TestCallReports(t *testing.T) {
 func TestCutReports(t *testing.T) {
 	whole := reports(t, report(t))
 	for i := 1; i < len(whole); i++ {
-		assert.NotPanics(t, func() { eachCall(whole[:i], func(Call) {}) })
+		assert.NotPanics(t, func() { (&callReader{}).each(whole[:i], func(Call) {}) })
 	}
-	assert.False(t, eachCall(whole[:len(whole)-1], func(Call) {}))
-	assert.False(t, eachCall([]byte{0xff}, func(Call) {}))
+	assert.False(t, (&callReader{}).each(whole[:len(whole)-1], func(Call) {}))
+	assert.False(t, (&callReader{}).each([]byte{0xff}, func(Call) {}))
 }
 
 func BenchmarkReport(b *testing.B) {
 	data := reports(b, report(b))
 	b.ReportAllocs()
+	var r callReader
 	for b.Loop() {
 		var m emptypb.Empty
 		if err := proto.Unmarshal(data, &m); err != nil {
 			b.Fatal(err)
 		}
-		eachCall(m.ProtoReflect().GetUnknown(), func(Call) {})
+		r.each(m.ProtoReflect().GetUnknown(), func(Call) {})
 	}
 }

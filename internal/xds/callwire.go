@@ -60,8 +60,17 @@ func fields(message []byte, f func(field protowire.Number, value []byte, number 
 	return true
 }
 
-// eachCall reads the calls of one message of Envoy's.
-func eachCall(message []byte, take func(Call)) bool {
+// callReader reads the reports of one Envoy. What most calls have in common is in memory once.
+type callReader struct {
+	facts map[string]string // of the call that is read
+	texts map[string]string // each under itself
+}
+
+// maxTexts is how many values of facts are remembered at most.
+const maxTexts = 4096
+
+// each reads the calls of one message of Envoy's.
+func (r *callReader) each(message []byte, take func(Call)) bool {
 	whole := true
 	whole = fields(message, func(field protowire.Number, logs []byte, _ uint64) {
 		if field != messageHTTPLogs {
@@ -69,7 +78,7 @@ func eachCall(message []byte, take func(Call)) bool {
 		}
 		whole = fields(logs, func(field protowire.Number, entry []byte, _ uint64) {
 			if field == logsEntry {
-				c, ok := readCall(entry)
+				c, ok := r.call(entry)
 				if whole = whole && ok; ok {
 					take(c)
 				}
@@ -79,13 +88,17 @@ func eachCall(message []byte, take func(Call)) bool {
 	return whole
 }
 
-func readCall(entry []byte) (Call, bool) {
-	c := Call{Facts: make(map[string]string, 8)}
+func (r *callReader) call(entry []byte) (Call, bool) {
+	if r.facts == nil {
+		r.facts, r.texts = map[string]string{}, map[string]string{}
+	}
+	clear(r.facts)
+	c := Call{Facts: r.facts}
 	ok := true
 	whole := fields(entry, func(field protowire.Number, value []byte, _ uint64) {
 		switch field {
 		case entryCommon:
-			ok = c.readCommon(value) && ok
+			ok = r.common(&c, value) && ok
 		case entryResponse:
 			ok = fields(value, func(field protowire.Number, value []byte, _ uint64) {
 				if field == responseCode {
@@ -98,7 +111,7 @@ func readCall(entry []byte) (Call, bool) {
 	return c, whole && ok
 }
 
-func (c *Call) readCommon(common []byte) bool {
+func (r *callReader) common(c *Call, common []byte) bool {
 	var sent, got time.Duration
 	ok, answered := true, 0
 	whole := fields(common, func(field protowire.Number, value []byte, _ uint64) {
@@ -117,7 +130,7 @@ func (c *Call) readCommon(common []byte) bool {
 		case commonDuration:
 			c.Duration = durationOf(value)
 		case commonMetadata:
-			ok = fields(value, func(_ protowire.Number, entry []byte, _ uint64) { c.readMetadata(entry) }) && ok
+			ok = fields(value, func(_ protowire.Number, entry []byte, _ uint64) { r.metadata(entry) }) && ok
 		default:
 		}
 	})
@@ -127,20 +140,66 @@ func (c *Call) readCommon(common []byte) bool {
 	return whole && ok
 }
 
-// readMetadata takes the facts of the router's namespace, and none of those of others, such as the claims of a token.
-func (c *Call) readMetadata(entry []byte) {
+// metadata takes the facts of the router's namespace, and none of those of others, such as the claims of a token.
+func (r *callReader) metadata(entry []byte) {
 	namespace, facts := keyAndValue(entry)
 	if string(namespace) != wire.MetadataNamespace {
 		return
 	}
 	fields(facts, func(_ protowire.Number, entry []byte, _ uint64) {
 		key, value := keyAndValue(entry)
-		fields(value, func(field protowire.Number, text []byte, _ uint64) {
-			if field == stringValue {
-				c.Facts[string(key)] = string(text)
-			}
-		})
+		if name, own := wantedFact(string(key)); name != "" {
+			fields(value, func(field protowire.Number, text []byte, _ uint64) {
+				if field == stringValue {
+					r.facts[name] = r.text(text, own)
+				}
+			})
+		}
 	})
+}
+
+// wantedFact is the key of a fact that somebody wants, or nothing, and whether most calls have a value of their own.
+func wantedFact(key string) (name string, own bool) {
+	switch key {
+	case wire.KeyMethod:
+		return wire.KeyMethod, false
+	case wire.KeyServer:
+		return wire.KeyServer, false
+	case wire.KeyTool:
+		return wire.KeyTool, false
+	case wire.KeyPrompt:
+		return wire.KeyPrompt, false
+	case wire.KeyPublicName:
+		return wire.KeyPublicName, false
+	case wire.KeyRevision:
+		return wire.KeyRevision, false
+	case wire.KeyResource:
+		return wire.KeyResource, true
+	case wire.KeyID:
+		return wire.KeyID, true
+	case wire.KeyTrace:
+		return wire.KeyTrace, true
+	case wire.KeyTraceParent:
+		return wire.KeyTraceParent, true
+	default:
+		return "", false
+	}
+}
+
+// text is a value as a string, which other calls have as well unless it is their own.
+func (r *callReader) text(value []byte, own bool) string {
+	if own {
+		return string(value)
+	}
+	if known, ok := r.texts[string(value)]; ok {
+		return known
+	}
+	if len(r.texts) >= maxTexts {
+		clear(r.texts)
+	}
+	text := string(value)
+	r.texts[text] = text
+	return text
 }
 
 func keyAndValue(entry []byte) (key, value []byte) {
