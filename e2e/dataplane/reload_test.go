@@ -242,3 +242,66 @@ func TestChangesOfServers(t *testing.T) {
 		assert.Equal(t, description, list.Tools[0].Description)
 	}
 }
+
+// TestReloadEndsSessions: what sessions have with a server that is reached in another way now, or is gone, is ended when no call can use it any more, as the
+// server was reached then. Where replicas share the sessions, one of them does it.
+func TestReloadEndsSessions(t *testing.T) {
+	t.Parallel()
+	const timeout = config.Duration(time.Second)
+	limited := func(version string) func(*config.ServerSpec) {
+		return func(s *config.ServerSpec) {
+			limit := timeout
+			s.Timeout, s.Headers = &limit, map[string]string{"X-Version": version}
+		}
+	}
+	changed := testbed.NewUpstream(t, testbed.Script{Tools: []testbed.Tool{{Name: "tool"}}})
+	removed := testbed.NewUpstream(t, testbed.Script{Tools: []testbed.Tool{{Name: "tool"}}})
+	c := startCluster(t, 2, spec("changed", changed.URL, limited("1")), spec("removed", removed.URL, limited("1")))
+	for _, g := range c.replicas {
+		g.AwaitTools(t, "changed_tool", "removed_tool")
+	}
+	rests, calls := testbed.Connect(t, c.replicas[0].Endpoint), testbed.Connect(t, c.replicas[1].Endpoint)
+	for _, client := range []*testbed.Client{rests, calls} {
+		for i := range c.replicas {
+			c.at(client, i).Call(t, "changed_tool", "{}").Result(t)
+			c.at(client, i).Call(t, "removed_tool", "{}").Result(t)
+		}
+	}
+	opened := map[string]bool{}
+	for _, u := range []*testbed.Upstream{changed, removed} {
+		for _, call := range u.Calls(rests.Name, testbed.RPC("tools/call")) {
+			opened[u.URL+call.Header.Get("Mcp-Session-Id")] = true
+		}
+	}
+	require.Len(t, opened, 4)
+	for _, g := range c.replicas {
+		testbed.WriteConfig(t, g.Config, spec("changed", changed.URL, limited("2")))
+	}
+	for i := range c.replicas {
+		testbed.Await(t, "the server to be gone", func() bool { return slices.Equal(c.at(calls, i).ToolNames(t), []string{"changed_tool"}) })
+	}
+	ended := func() (ids []string) {
+		for _, u := range []*testbed.Upstream{changed, removed} {
+			for _, call := range u.Calls(rests.Name, testbed.Verb(http.MethodDelete)) {
+				ids = append(ids, u.URL+call.Header.Get("Mcp-Session-Id"))
+				assert.Equal(t, "1", call.Header.Get("X-Version"), "as it was reached then")
+			}
+		}
+		return ids
+	}
+	testbed.Await(t, "the calling client to have a new session", func() bool {
+		c.at(calls, 1).Call(t, "changed_tool", "{}").Result(t)
+		all := changed.Calls(calls.Name, testbed.RPC("initialize")) // the test's clients have one name
+		return all[len(all)-1].Header.Get("X-Version") == "2"
+	})
+	testbed.AwaitWithin(t, 30*time.Second, "all four to be ended", func() bool { return len(ended()) >= len(opened) })
+	for i := range c.replicas {
+		c.at(calls, i).Call(t, "changed_tool", "{}").Result(t)
+		c.at(rests, i).Call(t, "changed_tool", "{}").Result(t)
+	}
+	ids := ended()
+	assert.Len(t, ids, len(opened), "each once")
+	for _, id := range ids {
+		assert.True(t, opened[id], id)
+	}
+}

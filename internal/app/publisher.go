@@ -314,15 +314,7 @@ func (p *publisher) retire(e entry, now time.Time) {
 	if p.feed == nil || !e.server.Enabled || e.cluster == "" {
 		return
 	}
-	longest := e.server.Timeout
-	unlimited := longest == 0
-	for _, d := range e.server.ToolTimeouts {
-		longest, unlimited = max(longest, d), unlimited || d == 0
-	}
-	if unlimited {
-		longest = maxLinger
-	}
-	p.linger[e.cluster] = lingering{server: e.server, until: now.Add(min(max(longest, minLinger), maxLinger))}
+	p.linger[e.cluster] = lingering{server: e.server, until: now.Add(max(longestCall(&e.server), minLinger))}
 }
 
 // feedClusters gives Envoys the clusters that are wanted, shown or still in use, if those are others than before.

@@ -46,6 +46,7 @@ func (g *gateway) watch(ctx context.Context, current *config.Config) {
 			g.logger.InfoContext(ctx, "configuration taken", "file", file, "servers", len(cfg.Servers))
 			g.metrics.ConfigTaken(time.Now())
 			g.forget(cfg)
+			g.retire(cfg) //nolint:contextcheck // what is open with servers ends later
 			g.watched.taken(cfg)
 			g.applyCredentials(cfg) //nolint:contextcheck // tokens are kept fresh until Close
 			g.publisher.SetConfig(cfg)

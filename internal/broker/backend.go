@@ -60,7 +60,7 @@ func (b *Broker) open(ctx context.Context, c caller, server *catalog.Server) (se
 }
 
 func (b *Broker) openNow(ctx context.Context, c caller, server *catalog.Server) (session.Backend, error) {
-	ep := b.opts.Endpoint(server.Name)
+	ep := b.endpointOf(server)
 	if ep == nil {
 		return session.Backend{}, fmt.Errorf("server %q is no longer configured", server.Name)
 	}
@@ -114,11 +114,7 @@ func (b *Broker) closeBackend(ep *upstream.Endpoint, be session.Backend) {
 		case <-b.ctx.Done():
 			return
 		}
-		ctx, cancel := context.WithTimeout(b.ctx, closeTimeout)
-		defer cancel()
-		if err := ep.Delete(ctx, upstreamSession(be)); err != nil {
-			b.opts.Logger.DebugContext(ctx, "could not close a backend session", "server", ep.Name(), "error", err)
-		}
+		b.deleteBackend(b.ctx, released{ep, be})
 	})
 }
 

@@ -83,6 +83,7 @@ type Broker struct {
 	closed   bool
 
 	tokens  lastTokens
+	retired retired
 	changes atomic.Uint64 // of users' own credentials
 
 	pool       pool
@@ -118,7 +119,12 @@ func New(o Options) *Broker {
 func (b *Broker) Close(ctx context.Context) {
 	b.opts.Sessions.LeaveAll()
 	for _, p := range b.pool.all(func(*pooled) bool { return true }, true) {
-		b.closePooled(p) //nolint:contextcheck // what it does is waited for below
+		b.closePooled(p) // what it does is waited for below
+	}
+	for _, replaced := range b.retired.remove(b.retired.all()) {
+		for _, one := range replaced {
+			b.closeBackend(one.ep, one.be)
+		}
 	}
 	b.mu.Lock()
 	b.closed = true

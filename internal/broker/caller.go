@@ -88,11 +88,15 @@ func (t *lastTokens) forget(s *session.Session) {
 
 // endpointFor is the client of a server for what is done for a caller beside its requests; nil if that cannot be done any more.
 func (b *Broker) endpointFor(s *session.Session, server string, be session.Backend) *upstream.Endpoint {
-	ep := b.opts.Endpoint(server)
+	return forCaller(b.reached(server, fingerprintOf(be)), func() (config.Secret, bool) { return b.tokens.of(s, server, be) })
+}
+
+// forCaller is an endpoint for a caller whose token is asked for if it is needed; nil if there is none.
+func forCaller(ep *upstream.Endpoint, token func() (config.Secret, bool)) *upstream.Endpoint {
 	if ep == nil || !ep.PerCaller() {
 		return ep
 	}
-	authorization, ok := b.tokens.of(s, server, be)
+	authorization, ok := token()
 	if !ok {
 		return nil
 	}

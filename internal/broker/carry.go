@@ -189,7 +189,7 @@ func (b *Broker) attempt(ctx context.Context, c caller, server *catalog.Server, 
 		}
 		return nil, badGateway(id, http.StatusBadGateway, server.Name, "opened no session: "+err.Error())
 	}
-	ep := b.opts.Endpoint(server.Name)
+	ep := b.endpointOf(server)
 	if ep == nil {
 		return nil, badGateway(id, http.StatusServiceUnavailable, server.Name, "is no longer configured")
 	}

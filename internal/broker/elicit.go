@@ -121,11 +121,15 @@ func (b *Broker) CredentialChanged(subject session.Subject, server string) {
 // drop forgets a backend session and stops reading its stream.
 func (b *Broker) drop(s *session.Session, server string, be session.Backend) {
 	s.DropBackend(server, be.ID)
+	b.unfollow(s, server, be.ID)
+}
+
+func (b *Broker) unfollow(s *session.Session, server, id string) {
 	b.mu.Lock()
 	h := b.hubs[s]
 	b.mu.Unlock()
 	if h != nil {
-		h.unfollow(server, be.ID)
+		h.unfollow(server, id)
 	}
 }
 

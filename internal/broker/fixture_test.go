@@ -83,6 +83,7 @@ func (loopback) transport() *http.Transport         { return &http.Transport{} }
 // fixture is a broker with servers behind it, and a client that sends what a router would.
 type fixture struct {
 	t         testing.TB
+	net       network
 	broker    *broker.Broker
 	sessions  *session.Registry
 	key       session.Key
@@ -120,7 +121,7 @@ func (s setup) start(t testing.TB) *fixture {
 		s.key = session.GenerateKey()
 	}
 	f := &fixture{
-		t: t, key: s.key, virtual: s.virtual, states: map[string]catalog.State{},
+		t: t, net: s.net, key: s.key, virtual: s.virtual, states: map[string]catalog.State{},
 		endpoints: map[string]*upstream.Endpoint{}, poked: make(chan string, 100), counted: &counted{},
 	}
 	for _, srv := range s.servers {

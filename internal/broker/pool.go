@@ -149,7 +149,7 @@ func (b *Broker) openPooled(ctx context.Context, key string, a asker, server *ca
 	if b.pool.has(key) {
 		return nil // another call was faster
 	}
-	if !b.makeRoom(a.who) { //nolint:contextcheck // nobody waits for what is closed
+	if !b.makeRoom(a.who) {
 		return errCrowded
 	}
 	changes := b.changes.Load()
@@ -159,12 +159,12 @@ func (b *Broker) openPooled(ctx context.Context, key string, a asker, server *ca
 	}
 	p := newPooled(key, a, server, ep, opened.Session)
 	if server.PerUser && b.changes.Load() != changes {
-		b.closePooled(p) //nolint:contextcheck // nobody waits for it
+		b.closePooled(p)
 		return errOutdated
 	}
 	b.followPooled(p) //nolint:contextcheck // the stream lives as long as the session
 	if !b.pool.add(p, func() { b.closePooled(p) }) {
-		b.closePooled(p) //nolint:contextcheck // nobody waits for it
+		b.closePooled(p)
 		return errCrowded
 	}
 	return nil

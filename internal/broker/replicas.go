@@ -263,13 +263,15 @@ func sessionFault(id []byte, err error) *jsonrpc.Error {
 
 // agree makes a backend session that was opened the session's, or takes the one that another replica has opened meanwhile.
 func (b *Broker) agree(ctx context.Context, c caller, ep *upstream.Endpoint, server string, be session.Backend) (session.Backend, error) {
-	taken, err := c.Agree(ctx, server, be)
+	taken, replaced, err := c.Agree(ctx, server, be)
 	switch {
 	case errors.Is(err, session.ErrUnknown):
-		b.closeBackend(ep, be) //nolint:contextcheck // nobody waits for it
+		b.closeBackend(ep, be)
 		return taken, errEnded
 	case err != nil || taken.ID != be.ID:
-		b.closeBackend(ep, be) //nolint:contextcheck // likewise
+		b.closeBackend(ep, be)
+	default:
+		b.replacedBackend(c, server, replaced)
 	}
 	return taken, err
 }

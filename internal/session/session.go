@@ -108,14 +108,21 @@ func (s *Session) Backends() map[string]Backend { return s.backends.Load().bySer
 // SetBackend records an opened backend session. It reports false when the session has ended meanwhile: then the
 // caller must close what it opened.
 func (s *Session) SetBackend(server string, b Backend) bool {
+	_, ok := s.setBackend(server, b)
+	return ok
+}
+
+// setBackend is SetBackend, and returns the one whose place it took.
+func (s *Session) setBackend(server string, b Backend) (old Backend, ok bool) {
 	defer s.change()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended() {
-		return false
+		return Backend{}, false
 	}
+	old, _ = s.backends.Load().of(server)
 	s.backends.Store(s.backends.Load().with(server, b))
-	return true
+	return old, true
 }
 
 // DropBackend forgets a backend session that its server forgot, unless another has taken its place.

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -271,99 +270,6 @@ func (h *sharing) read(id, field, sealed string, into any) error {
 		return fmt.Errorf("a session's record has a field %q that was not written with this gateway's key: %w", field, err)
 	}
 	return nil
-}
-
-// Agree records a backend session that was opened, unless another replica has opened one meanwhile: then it returns that one, and the caller must close
-// its own, as it must after an error.
-func (s *Session) Agree(ctx context.Context, server string, b Backend) (Backend, error) {
-	if s.shared == nil {
-		if !s.SetBackend(server, b) {
-			return Backend{}, ErrUnknown
-		}
-		return b, nil
-	}
-	h, id, field := s.shared.registry.sharing, s.ID(), fieldBackend+server
-	sealed := h.closeBackend(id, server, b)
-	for range maxFetches {
-		s.mu.Lock()
-		have, ok := s.Backend(server, b.Fingerprint)
-		old := s.shared.fields[field] // without a backend session, that of one which its server forgot
-		s.mu.Unlock()
-		if ok {
-			return have, nil
-		}
-		now, err := s.swap(ctx, field, old, sealed)
-		switch {
-		case err != nil:
-			return Backend{}, err
-		case now == sealed:
-			if !s.SetBackend(server, b) {
-				return Backend{}, ErrUnknown
-			}
-			s.changedShared(ctx)
-			return b, nil
-		}
-		if now == "" {
-			continue // another one that has been dropped
-		}
-		var theirs Backend
-		if err := h.read(id, field, now, &theirs); err != nil {
-			return Backend{}, unreachable(err)
-		}
-		if theirs.Fingerprint == b.Fingerprint {
-			if !s.SetBackend(server, theirs) {
-				return Backend{}, ErrUnknown
-			}
-			return theirs, nil
-		}
-	}
-	return Backend{}, unreachable(errors.New("the session's record changes all the time"))
-}
-
-// swap sets a field of the record, and takes note of what it is then. The error is ErrUnknown or ErrStore.
-func (s *Session) swap(ctx context.Context, field, old, next string) (now string, err error) {
-	now, err = s.shared.registry.sharing.store.Swap(ctx, recordKey(s.ID()), field, old, next)
-	if errors.Is(err, store.ErrNoRecord) {
-		return "", ErrUnknown
-	}
-	if err != nil {
-		return "", unreachable(err)
-	}
-	s.setField(field, now)
-	return now, nil
-}
-
-func (s *Session) setField(field, sealed string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	// Others may read the map that is there.
-	next := maps.Clone(s.shared.fields)
-	if next[field] = sealed; sealed == "" {
-		delete(next, field)
-	}
-	s.shared.fields = next
-}
-
-// dropShared has the other replicas forget a backend session too. It does not wait.
-func (s *Session) dropShared(server string) {
-	if s.shared == nil {
-		return
-	}
-	field := fieldBackend + server
-	s.mu.Lock()
-	old := s.shared.fields[field]
-	s.mu.Unlock()
-	if old == "" {
-		return
-	}
-	h := s.shared.registry.sharing
-	go func() {
-		now, err := h.store.Swap(h.ctx, recordKey(s.ID()), field, old, "")
-		if err == nil && now == "" {
-			s.setField(field, "")
-			s.changedShared(h.ctx)
-		}
-	}()
 }
 
 // share has the other replicas know what a field of the record is; nil means that it is not there.

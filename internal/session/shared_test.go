@@ -101,7 +101,7 @@ func (r *replica) find(t *testing.T, token string) *Session {
 
 func (r *replica) agree(t *testing.T, s *Session, server string, b Backend) Backend {
 	t.Helper()
-	got, err := s.Agree(t.Context(), server, b)
+	got, _, err := s.Agree(t.Context(), server, b)
 	require.NoError(t, err)
 	return got
 }
@@ -199,7 +199,7 @@ func TestOneBackendSession(t *testing.T) {
 			go func() {
 				mine := Backend{ID: string(rune('a' + i)), Fingerprint: "f"}
 				var err error
-				if got[i], err = s.Agree(t.Context(), "weather", mine); err == nil && got[i] == mine {
+				if got[i], _, err = s.Agree(t.Context(), "weather", mine); err == nil && got[i] == mine {
 					wins.Add(1)
 				}
 			}()
@@ -294,7 +294,7 @@ func TestStoreIsAway(t *testing.T) {
 		require.NotErrorIs(t, err, ErrUnknown, "a client must not take it for ended")
 		_, err = a.Find(t.Context(), s.Token())
 		require.NoError(t, err)
-		_, err = s.Agree(t.Context(), "weather", Backend{ID: "1"})
+		_, _, err = s.Agree(t.Context(), "weather", Backend{ID: "1"})
 		require.ErrorIs(t, err, ErrStore)
 		assert.Empty(t, s.Backends())
 		require.ErrorIs(t, s.SetLogLevel(t.Context(), json.RawMessage(`{}`)), ErrStore)

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
 	"github.com/guicassolato/mcp-gateway/internal/credential"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
@@ -72,6 +73,7 @@ func (s Session) modern() bool { return wire.IsModernRevision(s.Revision) }
 // Endpoint is one MCP server. It is safe for concurrent use, follows no redirect and heeds no proxy of the environment.
 type Endpoint struct {
 	name      string
+	way       string // how it is reached
 	url       *url.URL
 	authority string
 	header    http.Header // configured headers and the static credential
@@ -99,7 +101,7 @@ func NewEndpoint(cfg config.Server, opts EndpointOptions) (*Endpoint, error) {
 	opts.UserAgent = cmp.Or(opts.UserAgent, "mcp-gateway")
 	opts.Version = cmp.Or(opts.Version, "dev")
 	e := &Endpoint{
-		name: cfg.Name, url: u, authority: cmp.Or(cfg.Hostname, u.Host), header: http.Header{}, opts: opts,
+		name: cfg.Name, way: catalog.Fingerprint(&cfg), url: u, authority: cmp.Or(cfg.Hostname, u.Host), header: http.Header{}, opts: opts,
 		idPrefix: idPrefix(), lastID: &atomic.Uint64{}, used: &usedTokens{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
@@ -167,6 +169,9 @@ func newTransport(scheme string, cfg *config.TLS, opts EndpointOptions) (*http.T
 
 // Name is the server's name in the configuration.
 func (e *Endpoint) Name() string { return e.name }
+
+// Fingerprint is the catalog's of the server that the endpoint was made for.
+func (e *Endpoint) Fingerprint() string { return e.way }
 
 // String and GoString keep printers from the headers.
 func (e *Endpoint) String() string { return "endpoint of server " + e.name }
