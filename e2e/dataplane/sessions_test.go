@@ -280,3 +280,18 @@ func TestRestartedServers(t *testing.T) {
 		assert.Contains(t, a.Text(t), tt.want)
 	}
 }
+
+// TestMaxSessions: one session more than there may be is refused as what can be tried again, and harms none that is open.
+func TestMaxSessions(t *testing.T) {
+	t.Parallel()
+	u := testbed.NewUpstream(t, testbed.Script{Tools: []testbed.Tool{{Name: "tool"}}})
+	g := testbed.StartGateway(t, testbed.Options{Servers: specs(map[string]*testbed.Upstream{"u": u}), Flags: []string{"--max-sessions=1"}})
+	g.AwaitTools(t, "u_tool")
+	first := testbed.Connect(t, g.Endpoint)
+	a := testbed.NewClient(t, g.Endpoint).Post(t, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}`)
+	assert.Equal(t, http.StatusServiceUnavailable, a.Status)
+	assert.Contains(t, a.Error(t).Message, "too many sessions are open")
+	first.Call(t, "u_tool", "{}").Result(t)
+	assert.Equal(t, http.StatusNoContent, first.Do(t, http.MethodDelete, nil).Status)
+	testbed.Connect(t, g.Endpoint)
+}

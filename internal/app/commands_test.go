@@ -51,7 +51,7 @@ func TestUsageErrors(t *testing.T) {
 				"--admin-address \"host:port\": want host:port or unix:/path\n" +
 				"--xds-address \":99999\": want host:port or unix:/path",
 		},
-		"numbers":                {[]string{"--page-size", "0", "--drain-timeout", "-1s", "--max-request-bytes=-5", "--tool-search-threshold=-1"}, "--max-request-bytes: must be more than 0\n--page-size: must be more than 0\n--drain-timeout: must be more than 0\n--tool-search-threshold: must not be negative"},
+		"numbers":                {[]string{"--page-size", "0", "--drain-timeout", "-1s", "--max-request-bytes=-5", "--tool-search-threshold=-1", "--max-sessions=0"}, "--max-request-bytes: must be more than 0\n--page-size: must be more than 0\n--max-sessions: must be more than 0\n--drain-timeout: must be more than 0\n--tool-search-threshold: must not be negative"},
 		"a number that is none":  {[]string{"--page-size", "many"}, `invalid argument "many" for "--page-size" flag: strconv.ParseInt: parsing "many": invalid syntax; see mcp-broker-router --help`},
 		"origins":                {[]string{"--allowed-origins", "https://ok.example.com,*,https://x.example.com/path"}, "--allowed-origins \"*\": want scheme://host or scheme://host:port, without a path or a wildcard\n--allowed-origins \"https://x.example.com/path\": want scheme://host or scheme://host:port, without a path or a wildcard"},
 		"the public URL":         {[]string{"--public-url", "mcp.example.com"}, `--public-url "mcp.example.com": want a URL like https://mcp.example.com`},
@@ -217,6 +217,8 @@ const environment = `
 |---|---|---|
 | ` + "`MCP_GATEWAY_SESSION_KEY`" + ` | made for this run | The secret, at least 32 bytes, that session tokens are signed with, in place of ` + "`--session-key-file`" + `. |
 | ` + "`MCP_GATEWAY_STORE_URL`" + ` | none | The URL of the Redis or Valkey that replicas share, in place of ` + "`--store-url`" + `. |
+| ` + "`MCP_GATEWAY_STORE_SENTINEL_PASSWORD`" + ` | none | The password of the sentinels by which it is found, where they want one: it is not that of the URL. |
+| ` + "`MCP_GATEWAY_STORE_SENTINEL_USER`" + ` | none | Their user, where they have users. |
 | ` + "`GATEWAY_LOCAL_PORT_HTTP_MCP`" + ` | ` + "`8888`" + ` | The port of ` + "`standalone`" + ` and ` + "`make run`" + `, in place of ` + "`--port`" + `. |
 | ` + "`OAUTH_RESOURCE_NAME`" + ` | ` + "`MCP Server`" + ` | What clients show of the gateway when they ask for permission. |
 | ` + "`OAUTH_RESOURCE`" + ` | ` + "`/mcp`" + ` | The protected resource: a URL, or a path on ` + "`--public-url`" + `. |

@@ -126,7 +126,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 		return err
 	}
 	g.sessions = session.NewRegistry(session.Options{
-		Key: key, MaxAge: s.sessionMaxAge, MaxIdle: s.sessionIdleTimeout,
+		Key: key, MaxAge: s.sessionMaxAge, MaxIdle: s.sessionIdleTimeout, Max: s.maxSessions,
 		OnEnd: g.sessionEnded, OnChange: g.sessionChanged(), Store: g.store,
 		OnAdopted: func(*session.Session) { g.metrics.Replicas().Adopted() },
 		OnLeave:   func(s *session.Session) { g.broker.SessionLeft(s) },

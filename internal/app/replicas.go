@@ -17,21 +17,29 @@ import (
 
 // This file is about several processes that are one gateway.
 
-// envStoreURL is the place for a URL with a password, which flags would show to everybody on the machine.
-const envStoreURL = "MCP_GATEWAY_STORE_URL"
+// envStoreURL is the place for a URL with a password, which flags would show to everybody on the machine; the others are for sentinels that want one.
+const (
+	envStoreURL         = "MCP_GATEWAY_STORE_URL"
+	envSentinelUser     = "MCP_GATEWAY_STORE_SENTINEL_USER"
+	envSentinelPassword = "MCP_GATEWAY_STORE_SENTINEL_PASSWORD" //nolint:gosec // the name of a variable
+)
 
 const (
-	flagStore   = "store-url"
-	flagStoreCA = "store-ca-file"
-	flagReplica = "replica-url"
+	flagStore     = "store-url"
+	flagStoreCA   = "store-ca-file"
+	flagStoreCert = "store-cert-file"
+	flagStoreKey  = "store-key-file"
+	flagReplica   = "replica-url"
 )
 
 // replicaSettings are those of a gateway that is one of several.
-type replicaSettings struct{ storeURL, storeCA, url string }
+type replicaSettings struct{ storeURL, storeCA, storeCert, storeKey, url string }
 
 func (s *replicaSettings) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.storeURL, flagStore, "", "`URL` of a Redis or Valkey in which replicas share the sessions of clients: redis://, rediss:// for TLS, redis+sentinel:// or redis+cluster://. With a password, use the environment variable "+envStoreURL+". Empty: sessions are in this process alone")
 	f.StringVar(&s.storeCA, flagStoreCA, "", "`file` with the root certificates, as PEM, of that server (default: the machine's)")
+	f.StringVar(&s.storeCert, flagStoreCert, "", "`file` with a certificate, as PEM, for a server that wants one of its clients. It is read again for each connection")
+	f.StringVar(&s.storeKey, flagStoreKey, "", "`file` with the key of that certificate, as PEM")
 	f.StringVar(&s.url, flagReplica, "", "`URL` under which the brokers of other replicas reach the broker of this one, like http://10.0.0.7:8080, or the IP address alone for the port of --"+flagBroker+": what waits for input here is handed over to it. Let only them and Envoy reach it")
 }
 
@@ -68,12 +76,24 @@ func (g *gateway) openStore(lookup func(string) (string, bool), generated bool) 
 		return nil, usagef("replicas share the session key: give it to each of them, with --%s or %s", flagKey, envSessionKey)
 	}
 	if at == "" {
-		if s.storeCA != "" {
-			return nil, usagef("--%s needs --%s", flagStoreCA, flagStore)
+		for flag, given := range map[string]string{flagStoreCA: s.storeCA, flagStoreCert: s.storeCert, flagStoreKey: s.storeKey} {
+			if given != "" {
+				return nil, usagef("--%s needs --%s", flag, flagStore)
+			}
 		}
 		return nil, nil
 	}
-	opened, err := store.Open(store.Options{URL: at, CAFile: s.storeCA, Logger: g.logger})
+	fromSecret := func(name string) string {
+		v, ok := lookup(name)
+		if !ok {
+			return ""
+		}
+		return strings.TrimRight(v, "\r\n")
+	}
+	opened, err := store.Open(store.Options{
+		URL: at, CAFile: s.storeCA, CertFile: s.storeCert, KeyFile: s.storeKey,
+		SentinelUser: fromSecret(envSentinelUser), SentinelPassword: fromSecret(envSentinelPassword), Logger: g.logger,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", source, err)
 	}

@@ -44,18 +44,20 @@ func TestOpenStore(t *testing.T) {
 		generated bool
 		wants     string // empty: a store
 	}{
-		"a flag":                 {given: replicaSettings{storeURL: "redis://h:1"}},
-		"the environment":        {env: "redis://:pw@h:1\n"},
-		"both":                   {replicaSettings{storeURL: "redis://h:1"}, "redis://h:1", false, "both --store-url and MCP_GATEWAY_STORE_URL"},
-		"a bad one":              {env: "redis://:pw@h", wants: "MCP_GATEWAY_STORE_URL: cannot open the store"},
-		"roots of nothing":       {given: replicaSettings{storeCA: "ca.pem"}, wants: "--store-ca-file needs --store-url"},
-		"a key for this run":     {replicaSettings{storeURL: "redis://h:1"}, "", true, "replicas share the session key"},
-		"a key for this replica": {replicaSettings{url: "http://h:1"}, "", true, "replicas share the session key"},
+		"a flag":                   {given: replicaSettings{storeURL: "redis://h:1"}},
+		"the environment":          {env: "redis://:pw@h:1\n"},
+		"both":                     {replicaSettings{storeURL: "redis://h:1"}, "redis://h:1", false, "both --store-url and MCP_GATEWAY_STORE_URL"},
+		"a bad one":                {env: "redis://:pw@h", wants: "MCP_GATEWAY_STORE_URL: cannot open the store"},
+		"roots of nothing":         {given: replicaSettings{storeCA: "ca.pem"}, wants: "--store-ca-file needs --store-url"},
+		"a certificate of nothing": {given: replicaSettings{storeCert: "cert.pem", storeKey: "key.pem"}, wants: "needs --store-url"},
+		"half a certificate":       {given: replicaSettings{storeURL: "rediss://h:1", storeCert: "cert.pem"}, wants: "needs both its file and that of its key"},
+		"a key for this run":       {replicaSettings{storeURL: "redis://h:1"}, "", true, "replicas share the session key"},
+		"a key for this replica":   {replicaSettings{url: "http://h:1"}, "", true, "replicas share the session key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := &gateway{settings: &settings{replicas: c.given}, metrics: telemetry.NewMetrics("test", telemetry.Sources{})}
-			opened, err := g.openStore(func(string) (string, bool) { return c.env, c.env != "" }, c.generated)
+			opened, err := g.openStore(func(name string) (string, bool) { return c.env, c.env != "" && name == envStoreURL }, c.generated)
 			if c.wants != "" {
 				require.ErrorContains(t, err, c.wants)
 				assert.NotContains(t, err.Error(), "pw")

@@ -47,6 +47,7 @@ type settings struct {
 	authorizerIssuer   string
 	sessionMaxAge      time.Duration
 	sessionIdleTimeout time.Duration
+	maxSessions        int
 	drainTimeout       time.Duration
 	shutdownDelay      time.Duration
 	logLevel           string
@@ -98,6 +99,7 @@ func (s *settings) serving(f *pflag.FlagSet) {
 	f.StringVar(&s.sessionKeyFile, flagKey, "", "`file` with the secret, at least 32 bytes, that session tokens are signed with; replicas share it. Or the environment variable "+envSessionKey+"; with neither, a key is made for this run")
 	f.DurationVar(&s.sessionMaxAge, "session-max-age", session.DefaultMaxAge, "the longest life of a client's session")
 	f.DurationVar(&s.sessionIdleTimeout, "session-idle-timeout", session.DefaultMaxIdle, "how long a client's session may rest before it ends")
+	f.IntVar(&s.maxSessions, "max-sessions", session.DefaultMax, "the most `sessions` of clients that this process knows at once, those of other replicas that it has met included; what would be one more is answered with status 503")
 	f.StringVar(&s.authorizerKeyFile, flagGrants, "", "`file` with the public key, as PEM, of a policy engine of yours that says what a caller may have in the signed header "+wire.HeaderAuthorized+". With a key, callers without that header may have nothing")
 	f.StringVar(&s.authorizerIssuer, "trusted-authorizer-issuer", "", "the `issuer` that the header of that policy engine must name; empty means any")
 	s.replicas.flags(f)
@@ -154,6 +156,7 @@ func (s *settings) check() error {
 	positive("page-size", s.pageSize > 0)
 	positive("session-max-age", s.sessionMaxAge > 0)
 	positive("session-idle-timeout", s.sessionIdleTimeout > 0)
+	positive("max-sessions", s.maxSessions > 0)
 	positive("drain-timeout", s.drainTimeout > 0)
 	if s.toolSearch < 0 {
 		errs = append(errs, errors.New("--tool-search-threshold: must not be negative"))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,8 +17,8 @@ const (
 	defaultTimeout = 500 * time.Millisecond
 )
 
-// Options say where a store is. However they are formatted, logged or encoded, the user and the password in the URL are not shown, unless they are in
-// an unexported field of something, where package fmt looks past all methods.
+// Options say where a store is. However they are formatted, logged or encoded, users and passwords are not shown, unless the options are in an unexported
+// field of something, where package fmt looks past all methods.
 type Options struct {
 	// URL names the server or servers:
 	//
@@ -25,11 +26,16 @@ type Options struct {
 	//	redis+sentinel://[user:password@]host:port[,host:port]/master/db
 	//	redis+cluster://[user:password@]host:port[,host:port]
 	//
-	// and the same with rediss in place of redis for TLS. What stands for itself in user, password and master's name is percent-encoded. Sentinels
-	// are asked without user and password. Without db it is 0.
+	// and the same with rediss in place of redis for TLS. What stands for itself in user, password and master's name is percent-encoded. User and
+	// password are the servers', not the sentinels'. Without db it is 0.
 	URL string
+	// SentinelUser and SentinelPassword are for sentinels that want some; empty: none. They stand as they are.
+	SentinelUser, SentinelPassword string
 	// CAFile has the certificates (PEM) by which the servers' are verified; empty: the system's.
 	CAFile string
+	// CertFile and KeyFile have the certificate (PEM) that servers, and sentinels, are shown, and its key; empty: none. They are read again for each
+	// connection, so that a certificate that is renewed in time needs nobody.
+	CertFile, KeyFile string
 	// Prefix begins all keys, and the name of the channel; empty: "mcp-gateway:v1:".
 	Prefix string
 	// Timeout is how long one operation may take; 0: 500 ms.
@@ -46,7 +52,7 @@ func (o Options) String() string {
 	if t, err := parseURL(o.URL); err == nil {
 		where = t.String()
 	}
-	return fmt.Sprintf("{URL:%s CAFile:%q Prefix:%q Timeout:%v}", where, o.CAFile, o.Prefix, o.Timeout)
+	return fmt.Sprintf("{URL:%s CAFile:%q CertFile:%q Prefix:%q Timeout:%v}", where, o.CAFile, o.CertFile, o.Prefix, o.Timeout)
 }
 
 // GoString is for those who call it themselves; package fmt calls Format.
@@ -68,9 +74,15 @@ func (o Options) read() (Options, target, *tls.Config, error) {
 	var config *tls.Config
 	if t.tls {
 		config, err = trust(o.CAFile)
-		errs = append(errs, err)
-	} else if o.CAFile != "" && err == nil {
-		errs = append(errs, errors.New("there are CA certificates for a server without TLS, whose URL would begin with rediss"))
+		errs = append(errs, err, o.show(config))
+	} else if (o.CAFile != "" || o.CertFile != "" || o.KeyFile != "") && err == nil {
+		errs = append(errs, errors.New("there are certificates for a server without TLS, whose URL would begin with rediss"))
+	}
+	if err == nil && t.kind != sentinel && (o.SentinelPassword != "" || o.SentinelUser != "") {
+		errs = append(errs, errors.New("there is a user or a password for sentinels, and the URL is not one of sentinels: it would begin with redis+sentinel or rediss+sentinel"))
+	}
+	if o.SentinelPassword == "" && o.SentinelUser != "" {
+		errs = append(errs, errors.New("there is a user for sentinels, and no password"))
 	}
 	if o.Timeout < 0 {
 		errs = append(errs, fmt.Errorf("the timeout must be positive, not %v", o.Timeout))
@@ -102,4 +114,36 @@ func trust(file string) (*tls.Config, error) {
 		return nil, fmt.Errorf("there is no CA certificate (PEM) in %q", file)
 	}
 	return config, nil
+}
+
+// show has servers shown the certificate in the files, if there is one.
+func (o Options) show(config *tls.Config) error {
+	if o.CertFile == "" && o.KeyFile == "" {
+		return nil
+	}
+	if o.CertFile == "" || o.KeyFile == "" {
+		return errors.New("a certificate for servers needs both its file and that of its key")
+	}
+	first, err := o.certificate()
+	if err != nil || config == nil {
+		return err
+	}
+	var last atomic.Pointer[tls.Certificate]
+	last.Store(first)
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		// While the files are written they may not fit each other.
+		if now, err := o.certificate(); err == nil {
+			last.Store(now)
+		}
+		return last.Load(), nil
+	}
+	return nil
+}
+
+func (o Options) certificate() (*tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the certificate %q with the key %q: %w", o.CertFile, o.KeyFile, err)
+	}
+	return &pair, nil
 }

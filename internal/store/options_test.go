@@ -29,7 +29,7 @@ func TestURL(t *testing.T) {
 		{"rediss+cluster://u:pw@h:1,i:2/0", "rediss+cluster://h:1,i:2"},
 	} {
 		o := store.Options{URL: c.url}
-		require.Equal(t, fmt.Sprintf(`{URL:%s CAFile:"" Prefix:"" Timeout:0s}`, c.want), o.String())
+		require.Equal(t, fmt.Sprintf(`{URL:%s CAFile:"" CertFile:"" Prefix:"" Timeout:0s}`, c.want), o.String())
 		s, err := store.Open(o)
 		require.NoError(t, err, c.url)
 		require.NoError(t, s.Close())
@@ -85,10 +85,10 @@ func TestBadOptions(t *testing.T) {
 	noCA := filepath.Join(folder, "no-ca.pem")
 	require.NoError(t, os.WriteFile(noCA, []byte("not PEM"), 0o600))
 	for want, o := range map[string]store.Options{
-		"cannot read CA certificates: open":      {URL: "rediss://h:1", CAFile: filepath.Join(folder, "missing")},
-		"there is no CA certificate (PEM) in":    {URL: "rediss://h:1", CAFile: noCA},
-		"CA certificates for a server without T": {URL: "redis://h:1", CAFile: noCA},
-		"the timeout must be positive, not -1s":  {URL: "redis://h:1", Timeout: -time.Second},
+		"cannot read CA certificates: open":     {URL: "rediss://h:1", CAFile: filepath.Join(folder, "missing")},
+		"there is no CA certificate (PEM) in":   {URL: "rediss://h:1", CAFile: noCA},
+		"certificates for a server without T":   {URL: "redis://h:1", CAFile: noCA},
+		"the timeout must be positive, not -1s": {URL: "redis://h:1", Timeout: -time.Second},
 	} {
 		_, err := store.Open(o)
 		require.ErrorContains(t, err, want)
@@ -100,7 +100,7 @@ func TestBadOptions(t *testing.T) {
 
 // TestOptionsHidePassword: whatever shows them.
 func TestOptionsHidePassword(t *testing.T) {
-	o := store.Options{URL: "redis://user:hunter2@h:1/0", Prefix: "p:"}
+	o := store.Options{URL: "redis+sentinel://user:hunter2@h:1/m/0", SentinelUser: "user", SentinelPassword: "hunter2", Prefix: "p:"}
 	var shown bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		_, _ = fmt.Fprintf(&shown, verb+verb+verb, o, &o, []any{o, struct{ O store.Options }{o}, map[string]store.Options{"o": o}})
@@ -116,7 +116,7 @@ func TestOptionsHidePassword(t *testing.T) {
 	require.NoError(t, err)
 	_, _ = fmt.Fprintf(&shown, "%v %+v %#v", s, s, s)
 	require.NoError(t, s.Close())
-	require.Contains(t, shown.String(), "redis://h:1/0")
+	require.Contains(t, shown.String(), "redis+sentinel://h:1/m/0")
 	for _, private := range []string{"hunter2", "user", fmt.Sprintf("%x", "hunter2")} {
 		require.NotContains(t, shown.String(), private)
 	}

@@ -68,13 +68,14 @@ func Open(o Options) (Store, error) {
 	logging.Disable()
 	all := &redis.UniversalOptions{
 		Addrs: t.addresses, MasterName: t.master, IsClusterMode: t.kind == cluster, DB: t.db, Username: t.user, Password: t.password, TLSConfig: tlsConfig,
+		SentinelUsername: o.SentinelUser, SentinelPassword: o.SentinelPassword,
 		// An operation ends with its context, and so do all of its parts. It is not repeated here: only who asked knows whether it may be.
 		DialTimeout: o.Timeout, ReadTimeout: o.Timeout, WriteTimeout: o.Timeout, ContextTimeoutEnabled: true,
 		MaxRetries: -1, DialerRetries: 1, PoolSize: poolSize, PipelinePoolSize: -1,
 		// No more is asked of a server than needed: some, and proxies before them, know nothing else.
 		Protocol: 2, DisableIdentity: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
-	o.URL = ""
+	o.URL, o.SentinelUser, o.SentinelPassword = "", "", ""
 	s := &server{o: o, where: t.String(), cluster: t.kind == cluster, create: redis.NewScript(createScript), swap: redis.NewScript(swapScript)}
 	if t.kind == cluster {
 		c := all.Cluster()

@@ -34,7 +34,7 @@ func certificate(t *testing.T) (cert, key string) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "redis"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
 	require.NoError(t, err)
@@ -49,9 +49,22 @@ func certificate(t *testing.T) (cert, key string) {
 // terminate is what speaks TLS at an address before a server that does not. A connection ends where the server's does.
 func terminate(t *testing.T, address, server, cert, key string) {
 	t.Helper()
+	terminateFor(t, address, server, cert, key, "")
+}
+
+// terminateFor lets in nobody but clients with a certificate of an authority, unless that is empty.
+func terminateFor(t *testing.T, address, server, cert, key, clientCA string) {
+	t.Helper()
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	require.NoError(t, err)
-	l, err := tls.Listen("tcp", address, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})
+	config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	if clientCA != "" {
+		authority, err := os.ReadFile(clientCA)
+		require.NoError(t, err)
+		config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+		require.True(t, config.ClientCAs.AppendCertsFromPEM(authority))
+	}
+	l, err := tls.Listen("tcp", address, config)
 	require.NoError(t, err)
 	var wait sync.WaitGroup
 	t.Cleanup(wait.Wait)
@@ -108,6 +121,64 @@ func TestRedisTLS(t *testing.T) {
 	p.Kill()
 	startRedis(t, plain)
 	require.Nil(t, load(t, s, "k"), "though TLS does not tell that its connections are closed")
+}
+
+// TestRedisClientCertificate: a server that wants a certificate is shown the one that is in the files at the time of each connection.
+func TestRedisClientCertificate(t *testing.T) {
+	t.Parallel()
+	cert, key := certificate(t)
+	clientCert, clientKey := certificate(t)
+	otherCert, otherKey := certificate(t)
+	address, plain := testbed.FreeAddress(t), testbed.FreeAddress(t)
+	p := startRedis(t, plain)
+	terminateFor(t, address, plain, cert, key, clientCert)
+	o := store.Options{URL: "rediss://" + address, CAFile: cert, CertFile: clientCert, KeyFile: clientKey}
+	testAll(t, o)
+	for _, o := range []store.Options{{}, {CertFile: otherCert, KeyFile: otherKey}} {
+		o.URL, o.CAFile, o.Timeout = "rediss://"+address, cert, generous
+		wantTame(t, connect(t, o), generous, o.URL, "certificate")
+	}
+
+	copyOver := func(from, to string) {
+		content, err := os.ReadFile(from)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(to, content, 0o600))
+	}
+	renewedCert, renewedKey := filepath.Join(t.TempDir(), "tls.crt"), filepath.Join(t.TempDir(), "tls.key")
+	copyOver(otherCert, renewedCert)
+	copyOver(otherKey, renewedKey)
+	s := connect(t, store.Options{URL: "rediss://" + address, CAFile: cert, CertFile: renewedCert, KeyFile: renewedKey, Timeout: generous})
+	_, err := s.Load(t.Context(), "k")
+	require.ErrorContains(t, err, "certificate")
+	copyOver(clientCert, renewedCert)
+	copyOver(clientKey, renewedKey)
+	require.NoError(t, s.Create(t.Context(), "k", nil, life), "a renewed one needs no restart")
+	require.NoError(t, os.WriteFile(renewedKey, []byte("half"), 0o600))
+	p.Kill()
+	startRedis(t, plain)
+	require.NoError(t, s.Create(t.Context(), "k", nil, life), "the last good one is kept")
+}
+
+// TestSentinelPassword: sentinels may want a user and a password of their own, which are not those of the servers.
+func TestSentinelPassword(t *testing.T) {
+	t.Parallel()
+	master, open, closed := testbed.FreeAddress(t), testbed.FreeAddress(t), testbed.FreeAddress(t)
+	host, port, err := net.SplitHostPort(master)
+	require.NoError(t, err)
+	startRedis(t, master, "--requirepass", "private")
+	monitor := fmt.Sprintf("sentinel monitor main %s %s 1\nsentinel auth-pass main private\n", host, port)
+	startSentinel(t, open, monitor+"requirepass private:sentinel\n")
+	startSentinel(t, closed, monitor+"user default off\nuser gateway on >private:gateway allchannels +@all\n")
+	url := func(address string) string { return "redis+sentinel://:private@" + address + "/main" }
+	testAll(t, store.Options{URL: url(open), SentinelPassword: "private:sentinel"})
+	testAll(t, store.Options{URL: url(closed), SentinelUser: "gateway", SentinelPassword: "private:gateway"})
+	for _, o := range []store.Options{
+		{URL: url(open)}, {URL: url(open), SentinelPassword: "private:another"}, {URL: url(closed), SentinelPassword: "private:gateway"},
+	} {
+		o.Timeout = generous
+		wantTame(t, connect(t, o), generous, "redis+sentinel://", "sentinel")
+		require.NotContains(t, fmt.Sprintf("%+v %#v %s", o, o, o), "private")
+	}
 }
 
 func TestSentinel(t *testing.T) {

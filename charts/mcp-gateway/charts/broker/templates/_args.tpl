@@ -17,6 +17,12 @@
 {{- if and .ca.existingSecret .ca.configMap }}
 {{- fail (printf "\n\nbroker.store.ca.existingSecret (%s) and broker.store.ca.configMap (%s) both have root certificates: keep one of them" .ca.existingSecret .ca.configMap) }}
 {{- end }}
+{{- if and .clientCertificate.existingSecret (not .existingSecret) (not (hasPrefix "rediss" .url)) }}
+{{- fail (printf "\n\nbroker.store.clientCertificate is for a store with TLS, and broker.store.url is %q: it would begin with rediss" .url) }}
+{{- end }}
+{{- if and .sentinel.existingSecret (not .existingSecret) (not (contains "+sentinel://" .url)) }}
+{{- fail (printf "\n\nbroker.store.sentinel has a password of sentinels, and broker.store.url is %q: it would begin with redis+sentinel or rediss+sentinel" .url) }}
+{{- end }}
 {{- if and (or .ca.existingSecret .ca.configMap) (not .existingSecret) (not (hasPrefix "rediss" .url)) }}
 {{- fail (printf "\n\nbroker.store.ca has root certificates for a store with TLS, and broker.store.url is %q: it would begin with rediss" .url) }}
 {{- end }}
@@ -55,6 +61,10 @@
 {{- if or .ca.existingSecret .ca.configMap }}
 - --store-ca-file=/etc/mcp-gateway/store/{{ .ca.key }}
 {{- end }}
+{{- if .clientCertificate.existingSecret }}
+- --store-cert-file=/etc/mcp-gateway/store-client/tls.crt
+- --store-key-file=/etc/mcp-gateway/store-client/tls.key
+{{- end }}
 {{- end }}
 - --log-format={{ .Values.logFormat }}
 {{- if ne .Values.logLevel "info" }}
@@ -71,6 +81,9 @@
 {{- end }}
 {{- if ne .Values.session.maxAge "24h" }}
 - --session-max-age={{ .Values.session.maxAge }}
+{{- end }}
+{{- if ne (int .Values.session.max) 100000 }}
+- --max-sessions={{ int .Values.session.max }}
 {{- end }}
 - --shutdown-delay={{ .Values.shutdownDelay }}
 {{- if ne .Values.drainTimeout "10s" }}
@@ -115,6 +128,12 @@
 {{- if .existingSecret }}
 - name: MCP_GATEWAY_STORE_URL
   valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: {{ .key }}}}
+{{- end }}
+{{- with .sentinel.existingSecret }}
+- name: MCP_GATEWAY_STORE_SENTINEL_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: password}}
+- name: MCP_GATEWAY_STORE_SENTINEL_USER
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: user, optional: true}}
 {{- end }}
 {{- end }}
 {{- with .Values.global.oauth.resourceName }}
