@@ -67,4 +67,6 @@ const (
 	ReasonProtocolError = "ProtocolError"
 	// ReasonNameConflict: an older server has the names of some of this one's items, which are left out.
 	ReasonNameConflict = "NameConflict"
+	// ReasonPinMismatch: tools have other definitions than they are pinned to, and are left out.
+	ReasonPinMismatch = "PinMismatch"
 )

@@ -285,6 +285,14 @@ type ToolSettings struct {
 	// How long one call of this tool may take, in h, m, s and ms; 0s means no limit. Left out: as timeouts.call says.
 	// +optional
 	Timeout *Duration `json:"timeout,omitempty"`
+
+	// The hash that the definition of this tool must have, as the broker's /status shows it: "sha256:" and 64 lower-case hexadecimal digits. A tool whose
+	// definition has another one is left out, calls of it are refused as those of an unknown tool, and the condition Ready says so. Left out: the tool is
+	// offered whatever it says of itself.
+	// +optional
+	// +kubebuilder:validation:MaxLength=71
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^sha256:[0-9a-f]{64}$')`,message="must be sha256: and 64 lower-case hexadecimal digits, as /status of the broker shows them"
+	Pin string `json:"pin,omitempty"`
 }
 
 // MCPServerStatus is what is known of an MCPServer. Nothing of it changes while the server's state stays the same: when it was last talked to is in the

@@ -231,11 +231,7 @@ func pinsOf(cfg *config.Server) []Pin {
 
 // pinned tells whether a tool, the i-th of its server, is the one that the configuration pins, if it pins one (Invariant 5).
 func (b *builder) pinned(it *Item, i int) bool {
-	if l := it.Server.State.Listing; len(l.Digests) == len(l.Items[Tool]) {
-		it.Digest = l.Digests[i]
-	} else {
-		it.Digest = DigestOf(l.Items[Tool][i])
-	}
+	it.Digest = it.Server.State.Listing.digest(i)
 	pin := it.Server.pin(it.Name)
 	if pin == "" || pin == it.Digest.String() {
 		return true

@@ -35,6 +35,33 @@ func (s *Server) pin(tool string) string {
 	return s.Pins[i].Digest
 }
 
+// Mispinned are the server's own names of the tools that it lists and whose definitions are not those that they are pinned to, in order.
+func (s *Server) Mispinned() (tools []string) {
+	l := s.State.Listing
+	if l == nil || len(s.Pins) == 0 {
+		return nil
+	}
+	for i, def := range l.Items[Tool] {
+		name, _, err := stringMember(def, "name")
+		if err != nil {
+			continue
+		}
+		if pin := s.pin(name); pin != "" && pin != l.digest(i).String() {
+			tools = append(tools, name)
+		}
+	}
+	slices.Sort(tools)
+	return slices.Compact(tools)
+}
+
+// digest is that of the i-th tool. A listing that was made without has none ready.
+func (l *Listing) digest(i int) Digest {
+	if len(l.Digests) == len(l.Items[Tool]) {
+		return l.Digests[i]
+	}
+	return DigestOf(l.Items[Tool][i])
+}
+
 // digested are the members by which a model and its user judge a tool. What else a definition has, such as icons and
 // _meta, may change without making another tool of it.
 func digested() []string {

@@ -162,8 +162,8 @@ func (c *compiler) toolName(name, field string) {
 	}
 }
 
-// isHash tells whether a definition can be pinned by it.
-func isHash(text string) bool {
+// IsHash tells whether a definition can be pinned by it.
+func IsHash(text string) bool {
 	digits, ok := strings.CutPrefix(text, "sha256:")
 	return ok && len(digits) == 64 && strings.Trim(digits, "0123456789abcdef") == ""
 }
@@ -173,7 +173,7 @@ func (c *compiler) pins(pins map[string]string, field string) map[string]string 
 	for name, hash := range pins {
 		member := child(field, name)
 		c.toolName(name, member)
-		if !isHash(hash) {
+		if !IsHash(hash) {
 			c.field(member, "%q must be sha256: and 64 lower-case hexadecimal digits, as /status shows them", hash)
 		}
 	}

@@ -3,6 +3,7 @@ package kubesource
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -136,12 +137,15 @@ func ready(object *v1alpha1.MCPServer, s *catalog.Server, taken []string) metav1
 	case catalog.HealthFailing:
 		c.Reason, c.Message = reasonOf(s.State.Cause), explain(object, s.State)
 	case catalog.HealthReady:
+		mispinned := s.Mispinned()
 		switch {
 		case !s.Programmed:
 			c.Status, c.Reason = metav1.ConditionUnknown, v1alpha1.ReasonPending
 			c.Message = "The gateway has talked to the server; Envoy does not have the way to it yet."
 		case len(taken) > 0:
 			c.Reason, c.Message = v1alpha1.ReasonNameConflict, conflictMessage(taken)
+		case len(mispinned) > 0:
+			c.Reason, c.Message = v1alpha1.ReasonPinMismatch, pinMessage(mispinned)
 		default:
 			c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonReady
 			c.Message = "The gateway has talked to the server and offers what it has."
@@ -200,11 +204,24 @@ func credentialRemedy(spec *v1alpha1.MCPServerSpec) string {
 }
 
 func conflictMessage(taken []string) string {
-	text := strings.Join(taken[:min(len(taken), maxConflicts)], ", ")
-	if more := len(taken) - maxConflicts; more > 0 {
+	return fmt.Sprintf("An older server has names that this one gives too, so that these items are left out: %s. Give this server a toolPrefix, or uriPrefix for resources. All others are in the gateway.", some(taken))
+}
+
+func pinMessage(tools []string) string {
+	quoted := make([]string, len(tools))
+	for i, tool := range tools {
+		quoted[i] = strconv.Quote(tool)
+	}
+	return fmt.Sprintf("These tools have other definitions than they are pinned to in spec.tools, so that they are left out: %s. Look in /status of the broker at what the server says of them now, before you change a pin. All others are in the gateway.", some(quoted))
+}
+
+// some are the first ones of many.
+func some(all []string) string {
+	text := strings.Join(all[:min(len(all), maxConflicts)], ", ")
+	if more := len(all) - maxConflicts; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
-	return fmt.Sprintf("An older server has names that this one gives too, so that these items are left out: %s. Give this server a toolPrefix, or uriPrefix for resources. All others are in the gateway.", text)
+	return text
 }
 
 func clip(message string) string {

@@ -61,6 +61,21 @@ func TestReady(t *testing.T) {
 	}
 }
 
+// TestPinMismatch: a tool that is not what it is pinned to is left out, and its server's status says so, as long as it is so.
+func TestPinMismatch(t *testing.T) {
+	l := listing("a", "b", "c")
+	good := catalog.DigestOf(l.Items[catalog.Tool][0]).String()
+	server := func(pins ...catalog.Pin) *catalog.Server {
+		return &catalog.Server{State: catalog.State{Health: catalog.HealthReady, Listing: l}, Programmed: true, Pins: pins}
+	}
+	other := "sha256:" + strings.Repeat("0", 64)
+	c := ready(withCredential(), server(catalog.Pin{Tool: "a", Digest: good}, catalog.Pin{Tool: "b", Digest: other}, catalog.Pin{Tool: "not there", Digest: other}), nil)
+	assert.Equal(t, `False/PinMismatch: These tools have other definitions than they are pinned to in spec.tools, so that they are left out: "b". `+
+		"Look in /status of the broker at what the server says of them now, before you change a pin. All others are in the gateway.", string(c.Status)+"/"+c.Reason+": "+c.Message)
+	c = ready(withCredential(), server(catalog.Pin{Tool: "a", Digest: good}), nil)
+	assert.Equal(t, v1alpha1.ReasonReady, c.Reason)
+}
+
 func TestMessageIsClipped(t *testing.T) {
 	c := ready(withCredential(), &catalog.Server{State: catalog.State{Health: catalog.HealthFailing, LastError: strings.Repeat("é", 2000)}}, nil)
 	assert.LessOrEqual(t, len(c.Message), maxMessage)

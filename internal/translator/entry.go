@@ -40,8 +40,28 @@ func entry(server *v1alpha1.MCPServer, way *way, secrets []*attached, certificat
 	if spec.Timeout, problem = callTimeout(server, way); problem != nil {
 		return spec, problem
 	}
-	spec.Tools, problem = tools(server)
+	if spec.Tools, problem = tools(server); problem != nil {
+		return spec, problem
+	}
+	spec.Pin, problem = pins(server)
 	return spec, problem
+}
+
+func pins(server *v1alpha1.MCPServer) (map[string]string, *finding) {
+	var pins map[string]string
+	for _, tool := range server.Spec.Tools {
+		if tool.Pin == "" {
+			continue
+		}
+		if !config.IsHash(tool.Pin) {
+			return nil, found(v1alpha1.ReasonInvalid, "spec.tools has the pin %q for the tool %q: write sha256: and 64 lower-case hexadecimal digits, as /status of the broker shows them.", tool.Pin, tool.Name)
+		}
+		if pins == nil {
+			pins = map[string]string{}
+		}
+		pins[tool.Name] = tool.Pin
+	}
+	return pins, nil
 }
 
 func tlsOf(server *v1alpha1.MCPServer, b *backend, certificates *attached) *config.TLSSpec {

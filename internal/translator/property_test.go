@@ -251,7 +251,7 @@ func (d *dice) server(m metav1.ObjectMeta) *v1alpha1.MCPServer {
 		}),
 		Timeouts: maybe(d, v1alpha1.Timeouts{Call: v1alpha1.Duration(d.odd("", "5m", "0s"))}),
 		Tools: some(d, 2, func() v1alpha1.ToolSettings {
-			return v1alpha1.ToolSettings{Name: d.odd("t", "u"), Timeout: maybe(d, v1alpha1.Duration(d.odd("1s")))}
+			return v1alpha1.ToolSettings{Name: d.odd("t", "u"), Timeout: maybe(d, v1alpha1.Duration(d.odd("1s"))), Pin: d.odd("", "sha256:"+strings.Repeat("0a", 32))}
 		}),
 		VirtualServers: some(d, 2, func() v1alpha1.Label { return v1alpha1.Label(d.name()) }),
 	}
