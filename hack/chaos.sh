@@ -10,5 +10,7 @@ eval "$env"
 faults='^Test(Replicas|FaultyServers|RestartedServers|GatewayDies|GatewayStops|StoppingHasAnEnd|EnvoyRestarts|EnvoyHotRestarts|ReloadKeepsCalls|BadReload|ClientLeaves|ReadyMeansWhole)$'
 log "faults of servers, Redis, Envoy and the gateway"
 go test -race -count=1 -v -timeout 0 -run "$faults" ${flags[@]+"${flags[@]}"} ./e2e/dataplane
+log "how long calls take while other servers hang, flood and reset"
+go test -count=1 -v -timeout 0 -run '^TestFiftyServersTime$' ${flags[@]+"${flags[@]}"} ./e2e/dataplane
 log "replicas are killed for $CHAOS_TIME"
 exec go test -race -count=1 -v -timeout 0 -run '^TestReplicasAreKilled$' ${flags[@]+"${flags[@]}"} ./e2e/dataplane

@@ -1,7 +1,6 @@
 package dataplane_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,7 +8,6 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -339,86 +337,4 @@ func drained(t *testing.T, c *testbed.Client, body string) int64 {
 	defer func() { _ = resp.Body.Close() }()
 	n, _ := io.Copy(io.Discard, resp.Body) // it may be cut
 	return n
-}
-
-// TestFiftyServers: one hangs, one floods, one resets; the others answer every call (Invariant 12).
-func TestFiftyServers(t *testing.T) {
-	t.Parallel()
-	eachMode(t, func(t *testing.T, mode testbed.Mode) {
-		const servers, callers, rounds = 50, 4, 2
-		fl := &flood{left: make(chan struct{}, 1024)}
-		bad := map[string]func(http.ResponseWriter, *testbed.Call){
-			"hangs":  func(_ http.ResponseWriter, c *testbed.Call) { <-c.Context().Done() },
-			"floods": fl.call,
-			"resets": hijacked(""),
-		}
-		upstreams := map[string]*testbed.Upstream{}
-		var good []string
-		for i := range servers - len(bad) {
-			name := fmt.Sprintf("good-%d", i)
-			upstreams[name] = testbed.NewUpstream(t, testbed.Script{Sessionless: i%2 == 0, Tools: []testbed.Tool{{Name: "tool"}}})
-			good = append(good, name+"_tool")
-		}
-		for name, call := range bad {
-			upstreams[name] = testbed.NewUpstream(t, testbed.Script{Tools: []testbed.Tool{{Name: "tool", Call: call}}})
-		}
-		g := testbed.StartGateway(t, testbed.Options{Mode: mode, Servers: specs(upstreams)})
-		g.AwaitTools(t, append(good, "hangs_tool", "floods_tool", "resets_tool")...)
-
-		// The bad ones are called all the time meanwhile: one reads as fast as it can, the others do not read at all.
-		trouble := testbed.Connect(t, g.Endpoint)
-		var wait sync.WaitGroup
-		ctx, stop := context.WithCancel(t.Context())
-		defer stop()
-		for name := range bad {
-			for _, calls := range []int{20, 1, 1, 1} {
-				body, _ := trouble.ToolCall(name+"_tool", "{}")
-				wait.Go(func() { provoke(ctx, trouble, body, calls) })
-			}
-		}
-		testbed.Await(t, "them all to be at it", func() bool {
-			return fl.sent.Load() > 0 && len(upstreams["hangs"].Calls(trouble.Name, testbed.RPC("tools/call"))) > 0 && len(upstreams["resets"].Calls(trouble.Name, testbed.RPC("tools/call"))) > 0
-		})
-		var failed atomic.Int64
-		var calls sync.WaitGroup
-		for range callers {
-			c := testbed.Connect(t, g.Endpoint)
-			calls.Go(func() {
-				for range rounds {
-					for _, tool := range good {
-						body, _ := c.ToolCall(tool, "{}")
-						a, err := c.TryDo(t, http.MethodPost, strings.NewReader(body))
-						if err != nil || a.Status != http.StatusOK || !strings.Contains(a.Body, `"result"`) {
-							failed.Add(1)
-							t.Logf("%s: %v %v", tool, a, err)
-						}
-					}
-				}
-			})
-		}
-		calls.Wait()
-		stop()
-		wait.Wait()
-		assert.Zero(t, failed.Load(), "of %d calls", callers*rounds*len(good))
-	})
-}
-
-// provoke makes one call after the other and reads a little of each answer, and in the end makes one that it does not read for as long as it goes on.
-func provoke(ctx context.Context, c *testbed.Client, body string, calls int) {
-	for i := range calls {
-		req, err := c.Request(ctx, http.MethodPost, strings.NewReader(body))
-		if err != nil {
-			return
-		}
-		resp, err := c.HTTP.Do(req)
-		if err != nil {
-			continue // it has been reset, or all is over
-		}
-		if i < calls-1 {
-			_, _ = io.CopyN(io.Discard, resp.Body, 1<<20)
-		} else {
-			<-ctx.Done()
-		}
-		_ = resp.Body.Close()
-	}
 }
