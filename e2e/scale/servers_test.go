@@ -48,7 +48,7 @@ func TestServers(t *testing.T) {
 			began := time.Now()
 			g := testbed.StartGateway(t, testbed.Options{Mode: testbed.Fed, Plain: true, Servers: servers, Flags: []string{"--log-level", "warn"}})
 			testbed.AwaitWithin(t, 4*testbed.Patience, "all tools to be listed", func() bool {
-				time.Sleep(100 * time.Millisecond)
+				time.Sleep(time.Duration(n) * 100 * time.Microsecond) // what it costs to ask grows with them
 				return listings(t, g) == n
 			})
 			listed := time.Since(began)

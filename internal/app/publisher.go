@@ -17,8 +17,12 @@ import (
 )
 
 const (
-	// coalesce is the least time between two snapshots.
-	coalesce = 20 * time.Millisecond
+	// coalesce is the least time between two snapshots, and maxCoalesce the longest for which a snapshot that takes long to make keeps the next one waiting.
+	coalesce    = 20 * time.Millisecond
+	maxCoalesce = time.Second
+	// restShare is how many times as long as the making of a snapshot the rest after it is. Each snapshot has all servers in it: without rest, thousands that
+	// are listed one after the other would have as many made, of which each takes longer than the one before, and the CPU from those that list.
+	restShare = 2
 	// patience is how long a server that has not answered yet is waited for: by readiness, and by what it takes the place of.
 	patience = 5 * time.Second
 	// minLinger is the least time for which Envoy keeps the cluster of a server that is no longer called, maxLinger the
@@ -156,7 +160,9 @@ func (p *publisher) Run(ctx context.Context) {
 			changed = p.feed.Changed()
 		}
 		began := time.Now()
-		timer := time.NewTimer(p.publish(began).Sub(began))
+		again := p.publish(began)
+		made := time.Now()
+		timer := time.NewTimer(again.Sub(made))
 		select {
 		case <-ctx.Done():
 		case <-p.wake:
@@ -164,10 +170,15 @@ func (p *publisher) Run(ctx context.Context) {
 		case <-timer.C:
 		}
 		timer.Stop()
-		if !pause(ctx, time.Until(began.Add(coalesce))) {
+		if !pause(ctx, time.Until(rested(began, made))) {
 			return
 		}
 	}
+}
+
+// rested is when the next snapshot may be made.
+func rested(began, made time.Time) time.Time {
+	return began.Add(max(coalesce, made.Sub(began)+min(restShare*made.Sub(began), maxCoalesce)))
 }
 
 // pause waits and tells whether the context still goes on.

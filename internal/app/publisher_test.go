@@ -547,3 +547,17 @@ func TestPublisherWithoutFeedHasTokensCarried(t *testing.T) {
 		assert.True(t, b.Snapshot().Server("a").Carried)
 	})
 }
+
+// TestRestAfterSnapshots: making snapshots takes a part of the time, however large they are, and what changes alone is there at once.
+func TestRestAfterSnapshots(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	for took, want := range map[time.Duration]time.Duration{
+		0:                      20 * time.Millisecond,
+		time.Millisecond:       20 * time.Millisecond,
+		100 * time.Millisecond: 300 * time.Millisecond,
+		time.Second:            2 * time.Second,
+	} {
+		assert.Equal(t, want, rested(began, began.Add(took)).Sub(began), took)
+	}
+}
