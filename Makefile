@@ -178,6 +178,10 @@ fmt: ## Format the Go code
 lint: ## Run golangci-lint, and shellcheck where it is installed
 	@hack/lint.sh
 
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities in what the programs are made of; needs the Go vulnerability database, over the internet
+	@checker="$$(hack/tool.sh govulncheck)" && "$$checker" ./cmd/... ./examples/...
+
 .PHONY: cluster-up
 cluster-up: ## Bring up a cluster to try things in: Gateway API and Istio; needs root and Linux: [CLUSTER_NAME=mcp-gateway]
 	@hack/cluster.sh --name '$(CLUSTER_NAME)' up

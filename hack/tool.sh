@@ -9,8 +9,10 @@ main() {
   benchstat) repo=golang.org/x/perf package=$repo/cmd/benchstat ;;
   # Kubernetes' tools have a module of their own, so that they and the linter do not decide over each other's libraries.
   controller-gen) repo=sigs.k8s.io/controller-tools package=$repo/cmd/controller-gen module+=/k8s ;;
+  # It wants other versions of Go's own libraries than the linter does.
+  govulncheck) repo=golang.org/x/vuln package=$repo/cmd/govulncheck module+=/vuln ;;
   setup-envtest) repo=sigs.k8s.io/controller-runtime/tools/setup-envtest package=$repo module+=/k8s ;;
-  *) die "unknown tool \"$name\": golangci-lint, benchstat, controller-gen or setup-envtest" ;;
+  *) die "unknown tool \"$name\": golangci-lint, benchstat, govulncheck, controller-gen or setup-envtest" ;;
   esac
   have go || die "Go is not on the PATH: install Go 1.26 or newer"
   version=$(awk -v repo="$repo" '$1 == repo && NF > 1 { print $2 }' "$module/go.mod")
