@@ -112,6 +112,10 @@ type MCPServerSpec struct {
 	// +kubebuilder:default={}
 	Timeouts *Timeouts `json:"timeouts,omitempty"`
 
+	// How much of the server may be used at once.
+	// +optional
+	Limits *Limits `json:"limits,omitempty"`
+
 	// What differs for single tools. At most 256.
 	// +optional
 	// +listType=map
@@ -271,6 +275,21 @@ type Timeouts struct {
 	// +optional
 	// +kubebuilder:default="5m"
 	Call Duration `json:"call,omitempty"`
+}
+
+// Limits are how much of a server may be used at once. Each Envoy counts for itself, and so does each broker for the calls that it makes. An Envoy that Istio
+// feeds heeds none of them: there a DestinationRule says the same.
+type Limits struct {
+	// How many calls may be open with the server at once; one more is refused with JSON-RPC code -32603 and HTTP status 503. 0 means no limit. Left out:
+	// 10000.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Calls *int32 `json:"calls,omitempty"`
+
+	// How many connections Envoy may have to the server; calls wait for one. 0 means no limit, and so does leaving it out.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Connections *int32 `json:"connections,omitempty"`
 }
 
 // ToolSettings is what differs for one tool.

@@ -33,6 +33,9 @@ func entry(server *v1alpha1.MCPServer, way *way, secrets []*attached, certificat
 		spec.Enabled = new(bool)
 	}
 	spec.Credential = credential(server, secrets)
+	if l := server.Spec.Limits; l != nil {
+		spec.MaxCalls, spec.MaxConnections = number(l.Calls), number(l.Connections)
+	}
 	if way.secure(server) {
 		spec.TLS = tlsOf(server, way.backend, certificates)
 	}
@@ -45,6 +48,14 @@ func entry(server *v1alpha1.MCPServer, way *way, secrets []*attached, certificat
 	}
 	spec.Pin, problem = pins(server)
 	return spec, problem
+}
+
+func number(n *int32) *int {
+	if n == nil {
+		return nil
+	}
+	whole := int(*n)
+	return &whole
 }
 
 func pins(server *v1alpha1.MCPServer) (map[string]string, *finding) {
