@@ -27,6 +27,7 @@ func (b *builder) addServer(r *Resources, in Cluster) {
 	s := in.Server
 	c := b.cluster(in.Name, address{host: s.Host, port: uint32(s.Port)})
 	c.CircuitBreakers, c.OutlierDetection = limited(s), ejecting()
+	c.PerConnectionBufferLimitBytes = wrapperspb.UInt32(min(answerBuffer, b.options.BufferLimit))
 	options := &httpv3.HttpProtocolOptions{
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: seconds(idleSeconds)},
 		UpstreamProtocolOptions:   http1Only(),
@@ -42,6 +43,10 @@ func (b *builder) addServer(r *Resources, in Cluster) {
 		r.Secrets = append(r.Secrets, b.secret(in))
 	}
 }
+
+// answerBuffer is how many bytes of an answer Envoy reads before others get their turn, and holds for a client that takes them slowly. A flood of megabytes at
+// a time would keep all other calls of its worker waiting. No answer has to fit: it goes on in pieces.
+const answerBuffer = 256 << 10
 
 // limited bounds what a server may hold: calls, as many that wait for a connection, and connections.
 func limited(s config.Server) *clusterv3.CircuitBreakers {
