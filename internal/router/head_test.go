@@ -12,6 +12,7 @@ import (
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/tracecontext"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
@@ -144,4 +145,37 @@ func TestHeadNeeds(t *testing.T) {
 	stateless(req, "tools/call", "look")
 	traced := headWorld(Options{Traces: tracecontext.Sampling{On: true}})
 	assert.False(t, traced.RouteHead(req, new(Decision)))
+}
+
+// FuzzHead: whatever the headers are, what is decided by them alone is what is decided by a body that they repeat.
+func FuzzHead(f *testing.F) {
+	f.Add("tools/call", "look", "accept", "*/*")
+	f.Add("tools/call", "=?base64?Z3LDtsOfZQ==?=", "x-mcp-toolname", "other")
+	f.Add("prompts/get", " brief ", "mcp-param-a", "1")
+	f.Add("resources/read", "plain://today", "last-event-id", "7")
+	f.Add("resources/read", "plain://day/1", "authorization", "Bearer a, Bearer b")
+	r := headWorld(Options{TokenHeader: wire.HeaderToken})
+	f.Fuzz(func(t *testing.T, method, name, more, value string) {
+		req := stateless(new(Request), method, name)
+		req.Add(more, value)
+		head := new(Decision)
+		if !r.RouteHead(req, head) {
+			assert.Equal(t, new(Decision), normal(head), "nothing has been decided")
+			return
+		}
+		text, ok := decodeValue(req.mcpName)
+		require.True(t, ok)
+		member := "name"
+		if req.mcpMethod == "resources/read" {
+			member = "uri"
+		}
+		body := append([]byte(`{"jsonrpc":"2.0","id":7,"method":`), jsonrpc.AppendQuote(nil, req.mcpMethod)...)
+		body = append(append(body, `,"params":{`+requestMeta+`,"`+member+`":`...), jsonrpc.AppendQuote(nil, text)...)
+		whole := new(Decision)
+		r.Route(req, append(body, "}}"...), whole)
+		require.Nil(t, whole.Reply)
+		require.Nil(t, whole.Body)
+		whole.Metadata = whole.Metadata[1:] // the id
+		assert.Equal(t, normal(whole), normal(head))
+	})
 }
