@@ -28,13 +28,8 @@ func (b *Broker) carry(w http.ResponseWriter, r *http.Request, s *session.Sessio
 		b.fail(w, badGateway(id, http.StatusServiceUnavailable, name, "is no longer configured"))
 		return
 	}
-	if !access.Allows(carried(snap, server, m)) {
-		b.challenge(w, r, forbidden(id))
-		return
-	}
-	leave := b.gates.enter(server)
-	if leave == nil {
-		b.fail(w, crowded(id, server))
+	leave, ok := b.letIn(w, r, m, snap, server, access)
+	if !ok {
 		return
 	}
 	defer leave()

@@ -30,7 +30,17 @@ func (g *gates) enter(server *catalog.Server) (leave func()) {
 	return func() { n.Add(-1) }
 }
 
-// crowded is the error for a call that is one too many.
-func crowded(id []byte, server *catalog.Server) *jsonrpc.Error {
-	return badGateway(id, http.StatusServiceUnavailable, server.Name, fmt.Sprintf("has %d calls open, as many as the configuration allows (maxCalls): try again later", server.MaxCalls))
+// letIn looks whether a call may be made of a server, by its caller and now; else it has been refused.
+func (b *Broker) letIn(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message, snap *catalog.Snapshot, server *catalog.Server, access Access) (leave func(), ok bool) {
+	id := m.ID.Of(m.Body)
+	if !access.Allows(carried(snap, server, m)) {
+		b.challenge(w, r, forbidden(id))
+		return nil, false
+	}
+	if leave = b.gates.enter(server); leave == nil {
+		b.fail(w, badGateway(id, http.StatusServiceUnavailable, server.Name,
+			fmt.Sprintf("has %d calls open, as many as the configuration allows (maxCalls): try again later", server.MaxCalls)))
+		return nil, false
+	}
+	return leave, true
 }

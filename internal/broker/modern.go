@@ -65,13 +65,8 @@ func (b *Broker) ownedModern(w http.ResponseWriter, r *http.Request, m *jsonrpc.
 		b.task(w, r, m, server, access)
 		return
 	}
-	if !access.Allows(carried(snap, server, m)) {
-		b.challenge(w, r, forbidden(id))
-		return
-	}
-	leave := b.gates.enter(server)
-	if leave == nil {
-		b.fail(w, crowded(id, server))
+	leave, ok := b.letIn(w, r, m, snap, server, access)
+	if !ok {
 		return
 	}
 	defer leave()

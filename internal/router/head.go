@@ -19,11 +19,11 @@ func (r *Router) RouteHead(req *Request, d *Decision) bool {
 		return false
 	}
 	name, ok := decodeValue(req.mcpName)
-	if !ok || r.search && (name == wire.ToolSearch || name == wire.ToolCall) {
+	if !ok {
 		return false
 	}
 	x := exchange{Router: r, req: req, d: d, snap: r.snapshot(), stateless: true}
-	if x.head(name) {
+	if !x.ownTool(name) && x.head(name) {
 		return true
 	}
 	d.Reset()
@@ -55,14 +55,10 @@ func (x *exchange) head(name string) bool {
 	if server.Modern() != req.protocolVersion || server.Carried || !server.Compares(req.mcpMethod) || it.Kind == catalog.Tool && server.Tasks() {
 		return false
 	}
-	if req.seen&seenLastEvent != 0 {
-		d.Remove = append(d.Remove, wire.HeaderLastEventID)
-	}
+	x.beginModern()
 	d.Metadata = append(d.Metadata, Header{wire.KeyRevision, req.protocolVersion})
 	x.facts(it, header, key, name, name)
-	d.set(wire.HeaderMCPMethod, req.mcpMethod)
-	d.set(wire.HeaderMCPName, headerValue(name))
-	d.Set = append(d.Set, req.params...)
+	x.mirror(req.mcpMethod, name)
 	x.send(it, session.Backend{Revision: req.protocolVersion})
 	return true
 }

@@ -44,9 +44,7 @@ func (x *exchange) ambiguous(err error) *jsonrpc.Error {
 
 func (x *exchange) modern() *jsonrpc.Error {
 	x.stateless = true
-	if x.req.seen&seenLastEvent != 0 { // no stream can be resumed
-		x.d.Remove = append(x.d.Remove, wire.HeaderLastEventID)
-	}
+	x.beginModern()
 	if x.m.Kind == jsonrpc.Response {
 		return invalid(nil, http.StatusBadRequest, "there is no request that a response could answer; answers to input requests belong into the repeated request")
 	}
@@ -73,6 +71,13 @@ func (x *exchange) modern() *jsonrpc.Error {
 	}
 	x.d.Metadata = append(x.d.Metadata, Header{wire.KeyRevision, x.req.protocolVersion})
 	return x.routeModern(method)
+}
+
+// beginModern is what becomes of any request without a session: no stream can be resumed.
+func (x *exchange) beginModern() {
+	if x.req.seen&seenLastEvent != 0 {
+		x.d.Remove = append(x.d.Remove, wire.HeaderLastEventID)
+	}
 }
 
 func (x *exchange) routeModern(method string) *jsonrpc.Error {
@@ -240,13 +245,7 @@ func (x *exchange) callModern(it *catalog.Item, own string) *jsonrpc.Error {
 	} else if err := x.checkParams(it.Params); err != nil {
 		return err
 	}
-	d, method := x.d, x.m.MethodName()
-	d.set(wire.HeaderMCPMethod, method)
-	if method != "completion/complete" {
-		d.set(wire.HeaderMCPName, headerValue(own))
-	}
-	// What no schema here tells of may be of one that the server has since: it is the server's to judge, and policies are told to heed only what is checked.
-	d.Set = append(d.Set, x.req.params...)
+	x.mirror(x.m.MethodName(), own)
 	server := it.Server
 	if server.Modern() == "" || server.Carried || x.takesTasks(server) {
 		x.carried(it.Timeout)
@@ -254,6 +253,17 @@ func (x *exchange) callModern(it *catalog.Item, own string) *jsonrpc.Error {
 	}
 	x.send(it, session.Backend{Revision: x.req.protocolVersion})
 	return nil
+}
+
+// mirror repeats in headers what the body names, by the server's own name.
+func (x *exchange) mirror(method, own string) {
+	d := x.d
+	d.set(wire.HeaderMCPMethod, method)
+	if method != "completion/complete" {
+		d.set(wire.HeaderMCPName, headerValue(own))
+	}
+	// What no schema here tells of may be of one that the server has since: it is the server's to judge, and policies are told to heed only what is checked.
+	d.Set = append(d.Set, x.req.params...)
 }
 
 func mismatch(id []byte, message string) *jsonrpc.Error {

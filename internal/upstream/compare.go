@@ -17,11 +17,14 @@ const (
 	otherProbe = "mcp-gateway-probe:b"
 )
 
-// named are the methods that name what they use in a header, by the kind of what that is.
-func named() map[catalog.Kind]struct{ method, member string } {
-	return map[catalog.Kind]struct{ method, member string }{
-		catalog.Tool: {"tools/call", "name"}, catalog.Prompt: {"prompts/get", "name"}, catalog.Resource: {"resources/read", "uri"},
-	}
+// named is a method that names what it uses in a header.
+type named struct {
+	kind           catalog.Kind
+	method, member string
+}
+
+func allNamed() []named {
+	return []named{{catalog.Tool, "tools/call", "name"}, {catalog.Prompt, "prompts/get", "name"}, {catalog.Resource, "resources/read", "uri"}}
 }
 
 // compares finds out of which methods a server compares the headers that repeat the body with it, as each has to (MCP 2026-07-28, Streamable HTTP,
@@ -34,9 +37,8 @@ func (w *worker) compares(ctx context.Context, s Session, lists kindSet) []strin
 	asking, cancel := context.WithTimeout(ctx, min(probeTimeout, w.opts.DiscoveryTimeout))
 	defer cancel()
 	var out []string
-	for _, kind := range allKinds() {
-		n, ok := named()[kind]
-		if !ok || !lists.has(kind) {
+	for _, n := range allNamed() {
+		if !lists.has(n.kind) {
 			continue
 		}
 		params := json.RawMessage(`{"` + n.member + `":"` + probeName + `"}`)
