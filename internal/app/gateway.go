@@ -206,7 +206,7 @@ func (g *gateway) serveRouter(p *extproc.Processor) {
 	)
 	p.Register(g.routerServer)
 	if g.observed != nil {
-		xds.RegisterCallReports(g.routerServer, func(c xds.Call) { g.observed.Took(telemetry.Call(c)) })
+		xds.RegisterCallReports(g.routerServer, g.observed.Took)
 	}
 	if g.feed != nil {
 		g.xdsServer = grpc.NewServer(xds.ServerOptions()...)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/guicassolato/mcp-gateway/internal/answer"
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/extproc"
 	"github.com/guicassolato/mcp-gateway/internal/replica"
 	"github.com/guicassolato/mcp-gateway/internal/router"
@@ -35,10 +36,14 @@ func (g *gateway) assembleHub(routing router.Options, o extproc.Options) {
 	if g.settings.moduleAddress == "" {
 		return
 	}
+	var ended func(callreport.Call)
+	if g.observed != nil {
+		ended = g.observed.Took
+	}
 	g.hub = replica.NewHub(replica.HubOptions{
 		Version: g.version, Settings: replica.Settings{Router: routing, MaxIdle: g.settings.sessionIdleTimeout},
 		Sessions: g.sessions, Snapshot: g.publisher.Snapshot,
-		Forgotten: o.Forgotten, Unauthorized: o.Unauthorized, Token: o.Token,
+		Forgotten: o.Forgotten, Unauthorized: o.Unauthorized, Token: o.Token, Ended: ended,
 		Replay: func(ctx context.Context, c *router.Call) *router.Reply {
 			resp, err := o.Replay(ctx, c) //nolint:bodyclose // Repeated closes it
 			return answer.Repeated(c, resp, err)

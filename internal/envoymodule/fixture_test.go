@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
 	"github.com/guicassolato/mcp-gateway/internal/replica"
@@ -47,6 +49,14 @@ type gateway struct {
 	mu      sync.Mutex
 	counted map[string]int
 	faults  int
+	ended   []callreport.Call
+}
+
+func (g *gateway) callEnded(c callreport.Call) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c.Facts = maps.Clone(c.Facts)
+	g.ended = append(g.ended, c)
 }
 
 func (g *gateway) Count(outcome string, status, n int) {
@@ -95,6 +105,7 @@ func start(t testing.TB) *gateway {
 		Version: "1", Settings: replica.Settings{Router: router.Options{MaxBody: maxBody, BrokerKey: "key"}, MaxIdle: time.Hour},
 		Sessions: g.sessions, Snapshot: func() *catalog.Snapshot { return now }, Counter: g, Logger: slog.New(slog.DiscardHandler),
 		Forgotten: func(context.Context, *router.Call) bool { return g.forgotten },
+		Ended:     g.callEnded,
 		Replay:    func(_ context.Context, c *router.Call) *router.Reply { return g.replay(c) },
 	})
 	socket := filepath.Join(dir, "s")
@@ -145,6 +156,7 @@ type envoy struct {
 	buffered, answer  *fake.FakeBodyBuffer
 	metadata          map[string]string
 	details           string
+	status            float64
 	reply             string
 	replies           int
 	cleared           bool
@@ -202,6 +214,11 @@ func (e *envoy) GetAttributeString(id shared.AttributeID) (shared.UnsafeEnvoyBuf
 	require.Equal(e.t, shared.AttributeIDResponseCodeDetails, id)
 	e.fault("GetAttributeString")
 	return fake.NewFakeHeaderMap(map[string][]string{"d": {e.details}}).GetOne("d"), e.details != ""
+}
+
+func (e *envoy) GetAttributeNumber(id shared.AttributeID) (float64, bool) {
+	require.Equal(e.t, shared.AttributeIDResponseCode, id)
+	return e.status, e.status != 0
 }
 
 func (e *envoy) SendLocalResponse(status uint32, headers [][2]string, body []byte, _ string) {

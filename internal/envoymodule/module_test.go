@@ -5,12 +5,15 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/envoyproxy/envoy/source/extensions/dynamic_modules/sdk/go/shared"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/router"
+	"github.com/guicassolato/mcp-gateway/internal/session"
 	"github.com/guicassolato/mcp-gateway/internal/sse"
 )
 
@@ -168,6 +171,52 @@ func TestJudge(t *testing.T) {
 		assert.Equal(t, tc.want == "", passes, tc)
 		assert.Equal(t, tc.want, e.reply[:min(len(tc.want), len(e.reply))])
 		e.end()
+	}
+}
+
+// TestReports: the hub is told of each call once it has ended, with what became of it and how long its server took, if it was the server that answered.
+func TestReports(t *testing.T) {
+	g := start(t)
+	for _, tc := range []struct {
+		name    string
+		tool    string
+		answer  func(e *envoy)
+		want    callreport.Call
+		answers bool // the server does
+	}{
+		{"answered", "p_read", func(e *envoy) {
+			e.status = 200
+			e.head("200", "application/json", false)
+			e.body(`{"jsonrpc"`, false)
+			e.body(`:"2.0","id":7,"result":{}}`, true)
+		}, callreport.Call{Status: 200, Facts: map[string]string{"server": "plain", "tool": "read", "public_name": "p_read"}}, true},
+		{"answered by Envoy", "p_read", func(e *envoy) {
+			e.status, e.details = 503, "upstream_reset_before_response_started"
+			e.head("503", "text/plain", true)
+		}, callreport.Call{Status: 503, Facts: map[string]string{"server": "plain", "tool": "read", "public_name": "p_read"}}, false},
+		{"left by its client", "p_read", func(*envoy) {}, callreport.Call{Facts: map[string]string{"server": "plain", "tool": "read", "public_name": "p_read"}}, false},
+		{"refused here", "none", func(e *envoy) { e.status = 200 }, callreport.Call{Status: 200, Facts: map[string]string{}}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			require.True(t, g.session.SetBackend("plain", session.Backend{Revision: "2025-11-25", Fingerprint: snapshot().Server("plain").Fingerprint}))
+			g.hub.Sync()
+			g.ended = nil
+			before := time.Now()
+			e := g.post()
+			e.send(callOf("7", tc.tool))
+			tc.answer(e)
+			e.end()
+			g.hub.Sync()
+			require.Len(t, g.ended, 1)
+			got := g.ended[0]
+			assert.False(t, got.Start.Before(before.Truncate(0)))
+			assert.Positive(t, got.Duration)
+			assert.LessOrEqual(t, got.Upstream, got.Duration)
+			assert.Equal(t, tc.answers, got.Upstream > 0)
+			tc.want.Facts["method"], tc.want.Facts["id"] = "tools/call", "7"
+			tc.want.Start, tc.want.Duration, tc.want.Upstream = got.Start, got.Duration, got.Upstream
+			assert.Equal(t, tc.want, got)
+		})
 	}
 }
 

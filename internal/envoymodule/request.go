@@ -3,11 +3,13 @@ package envoymodule
 import (
 	"bytes"
 	"strconv"
+	"time"
 	"unsafe"
 
 	"github.com/envoyproxy/envoy/source/extensions/dynamic_modules/sdk/go/shared"
 
 	"github.com/guicassolato/mcp-gateway/internal/answer"
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/replica"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
@@ -32,6 +34,12 @@ type filter struct {
 	direct  bool // Envoy takes it to its server itself
 	over    bool // it has been answered here
 
+	began  time.Time       // where the hub wants to know of calls
+	sent   time.Time       // to its server
+	got    time.Time       // the end of the server's answer
+	facts  []byte          // of the call, as the hub is told of them
+	teller *replica.Teller // of this filter's calls
+
 	cancel  func() // the question to the hub
 	endCall func()
 	answer  *answer.Answer
@@ -39,11 +47,11 @@ type filter struct {
 	faulty  bool // it may be in any state
 }
 
-// begin makes a filter new, but for the memory of its request and decision.
+// begin makes a filter new, but for the memory of its request, its decision and its report.
 func (f *filter) begin(by *factory, handle shared.HttpFilterHandle) {
 	f.req.Reset()
 	f.decision.Reset()
-	*f = filter{factory: by, mirror: by.mirror, handle: handle, req: f.req, decision: f.decision}
+	*f = filter{factory: by, mirror: by.mirror, handle: handle, req: f.req, decision: f.decision, facts: f.facts[:0], teller: f.teller}
 }
 
 // OnRequestHeaders implements shared.HttpFilter.
@@ -51,6 +59,9 @@ func (f *filter) OnRequestHeaders(headers shared.HeaderMap, end bool) (status sh
 	defer func() { f.contain(recover(), func() { status = shared.HeadersStatusStop }) }()
 	f.read(headers)
 	f.state = f.mirror.State()
+	if f.state == nil || f.state.Calls() {
+		f.began = time.Now()
+	}
 	f.hasBody = !end && (f.state == nil || f.state.Router.NeedsBody(&f.req))
 	f.req.Unsure = true // until the hub has been asked
 	f.ask()
@@ -197,6 +208,9 @@ func (f *filter) decide(last shared.BodyBuffer) bool {
 	outcome := d.Outcome()
 	f.direct = outcome == "server"
 	f.mirror.Decided(outcome, 0)
+	if f.direct && f.state.Calls() {
+		f.sent = time.Now()
+	}
 	f.label(len(body))
 	if d.Body != nil {
 		if before != nil {
@@ -265,8 +279,13 @@ func (f *filter) label(size int) {
 }
 
 func (f *filter) tell() {
+	reports := f.state != nil && f.state.Calls()
 	for i := range f.decision.Metadata {
-		f.handle.SetMetadata(wire.MetadataNamespace, f.decision.Metadata[i].Name, f.decision.Metadata[i].Value)
+		m := &f.decision.Metadata[i]
+		f.handle.SetMetadata(wire.MetadataNamespace, m.Name, m.Value)
+		if reports { // now, since what is named may lie in Envoy's memory
+			f.facts = callreport.AppendFact(f.facts, m.Name, m.Value)
+		}
 	}
 }
 

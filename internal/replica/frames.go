@@ -19,6 +19,8 @@ type Settings struct {
 	MaxIdle time.Duration
 	// Tokens tells that the hub wants to know of tokens.
 	Tokens bool
+	// Calls tells that the hub wants to know of calls that have ended.
+	Calls bool
 }
 
 // push is one message to a mirror. Its parts are taken in this order.
@@ -42,6 +44,7 @@ type tell struct {
 	Question *question
 	Cancel   uint64 // a question
 	Report   *report
+	Calls    []byte // that have ended, as package callreport writes them
 }
 
 type kind uint8

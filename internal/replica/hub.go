@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
@@ -36,7 +37,9 @@ type HubOptions struct {
 	Replay       func(ctx context.Context, c *router.Call) *router.Reply
 	Unauthorized func(c *router.Call)
 	// Token is told how tokens begin. Nil means that nobody asks.
-	Token   func(authorization string)
+	Token func(authorization string)
+	// Ended is told of calls that have ended, by several goroutines at once. Nil means that nobody asks.
+	Ended   func(callreport.Call)
 	Counter Counter
 	Logger  *slog.Logger
 }
@@ -60,7 +63,7 @@ type Hub struct {
 
 // NewHub makes a hub without mirrors.
 func NewHub(o HubOptions) *Hub {
-	o.Settings.Keys, o.Settings.Tokens = o.Sessions.Keys(), o.Token != nil
+	o.Settings.Keys, o.Settings.Tokens, o.Settings.Calls = o.Sessions.Keys(), o.Token != nil, o.Ended != nil
 	return &Hub{opts: o, peers: map[*peer]bool{}}
 }
 

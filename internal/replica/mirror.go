@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
@@ -40,6 +41,9 @@ func (s *State) Sure(token string) bool {
 	return !errors.Is(err, session.ErrUnsure)
 }
 
+// Calls tells whether the hub wants to know of calls that have ended.
+func (s *State) Calls() bool { return s.settings.Calls }
+
 // Mirror is the copy. Its methods do not wait, and are safe for concurrent use.
 type Mirror struct {
 	socket, version string
@@ -51,6 +55,7 @@ type Mirror struct {
 	coming   catalog.Portable // as far as its parts have come; belongs to the reader
 
 	counters
+	ended    ended
 	tokens   tokenHeads
 	pending  pending
 	lastUsed time.Time // belongs to the writer
@@ -185,10 +190,14 @@ func (m *Mirror) write(ctx context.Context, conn net.Conn) error {
 	encoder := gob.NewEncoder(buffer)
 	ticker := time.NewTicker(reporting)
 	defer ticker.Stop()
+	var spare []byte
 	if err := encoder.Encode(&tell{Version: m.version}); err != nil {
 		return err
 	}
 	for {
+		if err := m.tellEnded(encoder, &spare); err != nil {
+			return err
+		}
 		for _, t := range m.pending.take() {
 			if t.Taken != 0 {
 				if err := m.tellCounted(encoder, time.Now()); err != nil {
@@ -212,6 +221,20 @@ func (m *Mirror) write(ctx context.Context, conn net.Conn) error {
 			}
 		}
 	}
+}
+
+// tellEnded tells of the calls that have ended. They are read before what was counted is told to have come.
+func (m *Mirror) tellEnded(encoder *gob.Encoder, spare *[]byte) error {
+	for i := range m.ended.shelves {
+		*spare = m.ended.shelves[i].take((*spare)[:0])
+		if len(*spare) == 0 {
+			continue
+		}
+		if err := encoder.Encode(&tell{Calls: *spare}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (m *Mirror) tellCounted(encoder *gob.Encoder, now time.Time) error {
@@ -252,6 +275,24 @@ func (m *Mirror) Drop(c *router.Call) {
 
 // Unauthorized tells of a call that its server refused with status 401.
 func (m *Mirror) Unauthorized(c *router.Call) { m.pending.note(about(unauthorized, c)) }
+
+// Teller tells of calls that have ended. One that is made for many of them keeps Envoy's workers apart.
+type Teller struct {
+	mirror *Mirror
+	shelf  *shelf
+	spare  []byte
+}
+
+// Teller makes one, which is for one goroutine at a time.
+func (m *Mirror) Teller() *Teller { return &Teller{mirror: m, shelf: m.ended.place()} }
+
+// Ended tells of a call, of which the facts have been written by callreport.AppendFact. It does not wait: while nobody takes them, calls are left out.
+func (t *Teller) Ended(c *callreport.Call, facts []byte) {
+	t.spare = callreport.Append(t.spare[:0], c, facts)
+	if t.shelf.add(t.spare) {
+		t.mirror.pending.poke()
+	}
+}
 
 // Token tells of a token, where the hub wants to know.
 func (m *Mirror) Token(authorization string) {

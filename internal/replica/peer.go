@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
@@ -31,6 +32,7 @@ type peer struct {
 	synced  atomic.Bool
 	lagging atomic.Bool
 	sent    [sha256.Size]byte // of the catalog; belongs to the writer
+	calls   callreport.Reader // belongs to the reader
 	asked   sync.WaitGroup
 
 	mu        sync.Mutex // guards what follows
@@ -231,6 +233,10 @@ func (p *peer) read(ctx context.Context, decoder *gob.Decoder) error {
 			p.question(ctx, t.Question)
 		case t.Report != nil:
 			p.report(t.Report)
+		case len(t.Calls) > 0:
+			if p.hub.opts.Ended != nil && !p.calls.Each(t.Calls, p.hub.opts.Ended) {
+				return errors.New("the report of a call cannot be read")
+			}
 		case t.Cancel != 0:
 			p.update(func() {
 				if cancel := p.questions[t.Cancel]; cancel != nil {

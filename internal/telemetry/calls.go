@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/tracecontext"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
@@ -27,16 +28,7 @@ const maxSeries = 2000
 const scope = "github.com/guicassolato/mcp-gateway"
 
 // Call is one request of a client, once it has ended.
-type Call struct {
-	Start time.Time
-	// Duration is all of it, Upstream the server's part; zero where there is none.
-	Duration, Upstream time.Duration
-	// Broker tells that the broker has answered, so that Upstream is its part.
-	Broker bool
-	Status int
-	// Facts are what the router has said, by the keys of its metadata.
-	Facts map[string]string
-}
+type Call = callreport.Call
 
 // Observed measures calls by OpenTelemetry's conventions for MCP, and makes spans of them.
 type Observed struct {

@@ -27,7 +27,7 @@ func (b *builder) accessLog() []*accesslogv3.AccessLog {
 	if path := b.options.AuditLog; path != "" {
 		out = append(out, b.logFile(path, keyMatches(wire.KeyMethod, audited), auditFields()))
 	}
-	if b.options.ReportCalls {
+	if b.reportsCalls() {
 		out = append(out, b.callReports())
 	}
 	return out

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -22,6 +23,9 @@ const (
 	reportSize     = 64 << 10
 	reportInterval = time.Second
 )
+
+// reportsCalls tells whether Envoy's access log has to tell of calls. A router inside of Envoy tells of them itself.
+func (b *builder) reportsCalls() bool { return b.options.ReportCalls && !b.inside() }
 
 // callReports has Envoy tell of each request once it has ended. No request waits for that.
 func (b *builder) callReports() *accesslogv3.AccessLog {
@@ -38,23 +42,11 @@ func (b *builder) callReports() *accesslogv3.AccessLog {
 	}
 }
 
-// Call is one request, once it has ended.
-type Call struct {
-	Start time.Time
-	// Duration is all of it, Upstream the part from the first byte to the server to the last byte from it; zero where it got no answer of one.
-	Duration, Upstream time.Duration
-	// Broker tells that the broker has answered.
-	Broker bool
-	Status int
-	// Facts are what the router has said that telemetry is made of, by the keys of its metadata. They are good until whoever takes the call returns.
-	Facts map[string]string
-}
-
 // callService takes Envoys' reports.
-type callService struct{ take func(Call) }
+type callService struct{ take func(callreport.Call) }
 
 // RegisterCallReports has take called with each request that Envoys report. It is called by several goroutines at once.
-func RegisterCallReports(r grpc.ServiceRegistrar, take func(Call)) {
+func RegisterCallReports(r grpc.ServiceRegistrar, take func(callreport.Call)) {
 	s := &callService{take: take}
 	r.RegisterService(&grpc.ServiceDesc{
 		ServiceName: servicev3.AccessLogService_ServiceDesc.ServiceName, HandlerType: (*any)(nil),

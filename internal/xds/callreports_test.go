@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -52,9 +53,9 @@ func reports(tb testing.TB, entries ...*datav3.HTTPAccessLogEntry) []byte {
 	return data
 }
 
-func read(t *testing.T, entries ...*datav3.HTTPAccessLogEntry) (calls []Call) {
+func read(t *testing.T, entries ...*datav3.HTTPAccessLogEntry) (calls []callreport.Call) {
 	t.Helper()
-	assert.True(t, (&callReader{}).each(reports(t, entries...), func(c Call) {
+	assert.True(t, (&callReader{}).each(reports(t, entries...), func(c callreport.Call) {
 		c.Facts = maps.Clone(c.Facts)
 		calls = append(calls, c)
 	}))
@@ -72,7 +73,7 @@ func TestCallReports(t *testing.T) {
 	foreign.CommonProperties.Metadata.FilterMetadata["envoy.filters.http.jwt_authn"] = claims
 	calls := read(t, report(t), &datav3.HTTPAccessLogEntry{}, byBroker, foreign)
 	assert.Len(t, calls, 4)
-	assert.Equal(t, Call{
+	assert.Equal(t, callreport.Call{
 		Start: time.Unix(1, 5).UTC(), Duration: 40 * time.Millisecond, Upstream: 25 * time.Millisecond, Status: 200,
 		Facts: map[string]string{
 			wire.KeyMethod: "tools/call", wire.KeyServer: "weather", wire.KeyTool: "get_forecast", wire.KeyPublicName: "weather_get_forecast",
@@ -88,10 +89,10 @@ func TestCallReports(t *testing.T) {
 func TestCutReports(t *testing.T) {
 	whole := reports(t, report(t))
 	for i := 1; i < len(whole); i++ {
-		assert.NotPanics(t, func() { (&callReader{}).each(whole[:i], func(Call) {}) })
+		assert.NotPanics(t, func() { (&callReader{}).each(whole[:i], func(callreport.Call) {}) })
 	}
-	assert.False(t, (&callReader{}).each(whole[:len(whole)-1], func(Call) {}))
-	assert.False(t, (&callReader{}).each([]byte{0xff}, func(Call) {}))
+	assert.False(t, (&callReader{}).each(whole[:len(whole)-1], func(callreport.Call) {}))
+	assert.False(t, (&callReader{}).each([]byte{0xff}, func(callreport.Call) {}))
 }
 
 func BenchmarkReport(b *testing.B) {
@@ -103,6 +104,6 @@ func BenchmarkReport(b *testing.B) {
 		if err := proto.Unmarshal(data, &m); err != nil {
 			b.Fatal(err)
 		}
-		r.each(m.ProtoReflect().GetUnknown(), func(Call) {})
+		r.each(m.ProtoReflect().GetUnknown(), func(callreport.Call) {})
 	}
 }

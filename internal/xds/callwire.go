@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -60,17 +61,11 @@ func fields(message []byte, f func(field protowire.Number, value []byte, number 
 	return true
 }
 
-// callReader reads the reports of one Envoy. What most calls have in common is in memory once.
-type callReader struct {
-	facts map[string]string // of the call that is read
-	texts map[string]string // each under itself
-}
-
-// maxTexts is how many values of facts are remembered at most.
-const maxTexts = 4096
+// callReader reads the reports of one Envoy.
+type callReader struct{ reader callreport.Reader }
 
 // each reads the calls of one message of Envoy's.
-func (r *callReader) each(message []byte, take func(Call)) bool {
+func (r *callReader) each(message []byte, take func(callreport.Call)) bool {
 	whole := true
 	whole = fields(message, func(field protowire.Number, logs []byte, _ uint64) {
 		if field != messageHTTPLogs {
@@ -88,12 +83,8 @@ func (r *callReader) each(message []byte, take func(Call)) bool {
 	return whole
 }
 
-func (r *callReader) call(entry []byte) (Call, bool) {
-	if r.facts == nil {
-		r.facts, r.texts = map[string]string{}, map[string]string{}
-	}
-	clear(r.facts)
-	c := Call{Facts: r.facts}
+func (r *callReader) call(entry []byte) (callreport.Call, bool) {
+	c := callreport.Call{Facts: r.reader.Begin()}
 	ok := true
 	whole := fields(entry, func(field protowire.Number, value []byte, _ uint64) {
 		switch field {
@@ -111,7 +102,7 @@ func (r *callReader) call(entry []byte) (Call, bool) {
 	return c, whole && ok
 }
 
-func (r *callReader) common(c *Call, common []byte) bool {
+func (r *callReader) common(c *callreport.Call, common []byte) bool {
 	var sent, got time.Duration
 	ok, answered := true, 0
 	whole := fields(common, func(field protowire.Number, value []byte, _ uint64) {
@@ -148,58 +139,12 @@ func (r *callReader) metadata(entry []byte) {
 	}
 	fields(facts, func(_ protowire.Number, entry []byte, _ uint64) {
 		key, value := keyAndValue(entry)
-		if name, own := wantedFact(string(key)); name != "" {
-			fields(value, func(field protowire.Number, text []byte, _ uint64) {
-				if field == stringValue {
-					r.facts[name] = r.text(text, own)
-				}
-			})
-		}
+		fields(value, func(field protowire.Number, text []byte, _ uint64) {
+			if field == stringValue {
+				r.reader.Fact(key, text)
+			}
+		})
 	})
-}
-
-// wantedFact is the key of a fact that somebody wants, or nothing, and whether most calls have a value of their own.
-func wantedFact(key string) (name string, own bool) {
-	switch key {
-	case wire.KeyMethod:
-		return wire.KeyMethod, false
-	case wire.KeyServer:
-		return wire.KeyServer, false
-	case wire.KeyTool:
-		return wire.KeyTool, false
-	case wire.KeyPrompt:
-		return wire.KeyPrompt, false
-	case wire.KeyPublicName:
-		return wire.KeyPublicName, false
-	case wire.KeyRevision:
-		return wire.KeyRevision, false
-	case wire.KeyResource:
-		return wire.KeyResource, true
-	case wire.KeyID:
-		return wire.KeyID, true
-	case wire.KeyTrace:
-		return wire.KeyTrace, true
-	case wire.KeyTraceParent:
-		return wire.KeyTraceParent, true
-	default:
-		return "", false
-	}
-}
-
-// text is a value as a string, which other calls have as well unless it is their own.
-func (r *callReader) text(value []byte, own bool) string {
-	if own {
-		return string(value)
-	}
-	if known, ok := r.texts[string(value)]; ok {
-		return known
-	}
-	if len(r.texts) >= maxTexts {
-		clear(r.texts)
-	}
-	text := string(value)
-	r.texts[text] = text
-	return text
 }
 
 func keyAndValue(entry []byte) (key, value []byte) {

@@ -26,7 +26,7 @@ const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 // addClusters adds the gateway's own clusters, the servers' in order of their names, and the policies'.
 func (b *builder) addClusters(r *Resources, cs []Cluster) {
 	r.Clusters = append(r.Clusters, b.brokerCluster())
-	if !b.inside() || b.options.ReportCalls { // reports go over it too
+	if !b.inside() {
 		r.Clusters = append(r.Clusters, b.grpcCluster(wire.RouterCluster, b.at.router))
 	}
 	for _, c := range []*clusterv3.Cluster{b.keysCluster(), b.limitsCluster()} {
