@@ -117,7 +117,7 @@ func (e *envoySettings) shared(f *pflag.FlagSet) {
 	f.StringVar(&e.policies, "envoy-policies", "", "`file` with Envoy filters of your own, which run behind the router")
 	f.StringVar(&e.accessLog, "envoy-access-log", "", "`file` for Envoy's access log, such as /dev/stdout; empty means none")
 	f.StringVar(&e.auditLog, "envoy-audit-log", "", "`file` in which Envoy notes who used which tool, prompt or resource and what became of it, such as /dev/stdout; empty means none")
-	f.BoolVar(&e.reports, "envoy-call-reports", false, "have Envoy tell the router's address of each call that has ended, of which this process makes histograms and, where the OTEL_* variables name an endpoint, traces (default: true where they do)")
+	f.BoolVar(&e.reports, "envoy-call-reports", false, "be told of each call that has ended, by Envoy or by the router inside of it, of which this process makes histograms and, where the OTEL_* variables name an endpoint, traces (default: true where they do)")
 	f.BoolVar(&e.headers, flagHeaders, false, "have Envoy show the router by ext_proc the headers of calls of "+wire.Revision20260728+" first, which are decided by these alone where nothing is to be changed and the server compares headers with the body; whom Envoy then refuses gets an error without an id")
 	f.StringVar(&e.systemCA, "envoy-system-ca", "", "`file` with the root certificates that Envoy trusts where a server has none of its own (default: the machine's)")
 }
