@@ -59,7 +59,9 @@ func TestSoak(t *testing.T) {
 	assert.LessOrEqual(t, last.goroutines, middle.goroutines*1.2+50)
 	assert.LessOrEqual(t, last.files, middle.files*1.2+50)
 	assert.LessOrEqual(t, last.live, middle.live*1.2+4<<20)
-	assert.LessOrEqual(t, last.resident, middle.resident*1.2+32<<20)
+	if !testbed.Raced() { // the race detector keeps something of every goroutine that there was
+		assert.LessOrEqual(t, last.resident, middle.resident*1.2+32<<20)
+	}
 	testbed.Await(t, "all sessions to have ended", func() bool { return g.Metric(t, "mcp_gateway_sessions") == 0 })
 }
 
