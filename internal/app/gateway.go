@@ -56,6 +56,7 @@ type gateway struct {
 
 	consentStore io.Closer // nil where nothing is to be closed
 	routerServer *grpc.Server
+	processor    *extproc.Processor
 	xdsServer    *grpc.Server
 	brokerServer *http.Server
 	adminServer  *http.Server
@@ -67,6 +68,7 @@ type gateway struct {
 
 	draining atomic.Bool
 	waiting  atomic.Bool // for the Envoy that belongs to this process
+	quiesced atomic.Bool // Envoy goes on, and what it had in flight has been answered
 	ending   sync.Once   // of the sessions
 	failed   chan error  // of what serves
 	running  sync.WaitGroup
@@ -199,6 +201,7 @@ const maxRouterMessage = 2 * xds.DefaultBufferLimit
 const routerWorkers = 64
 
 func (g *gateway) serveRouter(p *extproc.Processor) {
+	g.processor = p
 	g.routerServer = grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxRouterMessage),
 		// A stream is one request: goroutines that stay save the growing of a new stack for each.
@@ -344,11 +347,29 @@ func (g *gateway) quiesce(ctx context.Context) {
 		g.routerServer.GracefulStop()
 		close(stopped)
 	}()
-	select {
-	case <-stopped:
-	case <-ctx.Done():
-	}
+	g.untilRouted(ctx, stopped)
 	untilNone(ctx, g.requests.calls.Load)
+	g.quiesced.Store(true)
+}
+
+// routerRest is how long the router has no request before none is taken to be on its way: Envoy has heard by then that it takes no more.
+const routerRest = 100 * time.Millisecond
+
+// untilRouted waits until nothing is asked of the router any more. An Envoy that reports calls does so over a stream that lasts for as long as it runs itself, so that
+// the end of all streams may never come.
+func (g *gateway) untilRouted(ctx context.Context, stopped <-chan struct{}) {
+	busy := time.Now()
+	untilNone(ctx, func() int64 {
+		select {
+		case <-stopped:
+			return 0
+		default:
+		}
+		if g.processor.InFlight() > 0 || g.observed == nil {
+			busy = time.Now()
+		}
+		return int64(max(routerRest-time.Since(busy), 0))
+	})
 }
 
 // endSessions ends the sessions of clients, with their streams and their sessions with servers.
@@ -380,6 +401,9 @@ func (g *gateway) shutdown(ctx context.Context) {
 	}
 	g.manager.Close(closing)
 	g.tokens.Close()
+	lasts, end := context.WithTimeout(closing, telemetryEnd)
+	defer end()
+	g.lastReports(lasts)
 	g.routerServer.Stop()
 	if g.xdsServer != nil {
 		g.xdsServer.Stop()
@@ -391,11 +415,7 @@ func (g *gateway) shutdown(ctx context.Context) {
 	if g.pageServer != nil {
 		_ = g.pageServer.Close()
 	}
-	if g.observed != nil {
-		if err := g.observed.Close(closing); err != nil {
-			g.logger.WarnContext(ctx, "telemetry could not be sent to its end", "error", err)
-		}
-	}
+	g.endTelemetry(lasts)
 	if g.consentStore != nil {
 		_ = g.consentStore.Close()
 	}

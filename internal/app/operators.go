@@ -122,6 +122,34 @@ func (g *gateway) observe() (err error) {
 	return err
 }
 
+const (
+	// telemetryEnd is how much longer stopping may take because of telemetry: a collector that is away must not keep the process.
+	telemetryEnd = 2 * time.Second
+	// reportsHeld is how long an Envoy may hold a report.
+	reportsHeld = time.Second
+)
+
+// lastReports waits for those of calls that have ended just now, from an Envoy that goes on.
+func (g *gateway) lastReports(ctx context.Context) {
+	if g.quiesced.Load() && g.observed != nil && g.observed.Told() {
+		pause(ctx, reportsHeld)
+	}
+}
+
+// endTelemetry sends what is still there, and says what nobody took.
+func (g *gateway) endTelemetry(ctx context.Context) {
+	if g.observed == nil {
+		return
+	}
+	for _, lost := range g.observed.Close(ctx) {
+		attributes := []any{"what", lost.What, "endpoint", lost.Endpoint, "error", lost.Err}
+		if lost.Spans > 0 {
+			attributes = append(attributes, "spans", lost.Spans, "lost-before", lost.Before)
+		}
+		g.logger.WarnContext(ctx, "telemetry was lost: the collector did not take it before the end", attributes...)
+	}
+}
+
 // sessionEnded is told of each session of a client that has ended.
 func (g *gateway) sessionEnded(s *session.Session) {
 	if g.observed != nil {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
@@ -54,8 +55,9 @@ type Options struct {
 // Processor is the ext_proc service.
 type Processor struct {
 	extprocv3.UnimplementedExternalProcessorServer
-	opts Options
-	pool sync.Pool
+	opts     Options
+	pool     sync.Pool
+	inFlight atomic.Int64
 }
 
 // New makes the service.
@@ -70,8 +72,13 @@ func (p *Processor) Register(s grpc.ServiceRegistrar) {
 	extprocv3.RegisterExternalProcessorServer(s, p)
 }
 
+// InFlight is how many requests are being decided on, or watched.
+func (p *Processor) InFlight() int64 { return p.inFlight.Load() }
+
 // Process handles one request and its answer.
 func (p *Processor) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err error) {
+	p.inFlight.Add(1)
+	defer p.inFlight.Add(-1)
 	x := p.pool.Get().(*exchange)
 	x.reset(p, stream)
 	defer func() {

@@ -35,7 +35,8 @@ type Observed struct {
 	server, client, session metric.Float64Histogram
 	spans                   *spans // nil where nobody wants traces
 	sampling                tracecontext.Sampling
-	shutdown                []func(context.Context) error
+	shutdown                []func(context.Context) *Lost // nil if nothing was lost
+	told                    atomic.Bool
 	alike                   sync.Map // likeness to *known
 	kinds                   atomic.Int64
 }
@@ -64,7 +65,12 @@ func (m *Metrics) NewObserved(ctx context.Context, version string, lookup func(s
 			sdkmetric.WithProducer(prombridge.NewMetricProducer(prombridge.WithGatherer(m.registry))))))
 	}
 	meters := sdkmetric.NewMeterProvider(options...)
-	o := &Observed{shutdown: []func(context.Context) error{meters.Shutdown}}
+	o := &Observed{shutdown: []func(context.Context) *Lost{func(ctx context.Context) *Lost {
+		if err := meters.Shutdown(ctx); err != nil {
+			return &Lost{What: "metrics", Endpoint: env.endpoint("METRICS"), Err: err}
+		}
+		return nil
+	}}}
 	if err := o.instruments(meters.Meter(scope, metric.WithInstrumentationVersion(version))); err != nil {
 		return nil, err
 	}
@@ -102,8 +108,14 @@ func (o *Observed) SessionEnded(lasted time.Duration, revision string) {
 		attribute.String("network.transport", "tcp"), attribute.String("network.protocol.name", "http")))
 }
 
+// Told tells whether anybody has told of a call yet.
+func (o *Observed) Told() bool { return o.told.Load() }
+
 // Took takes a call that has ended.
 func (o *Observed) Took(c Call) {
+	if !o.told.Load() { // all goroutines have it at hand for as long as nobody writes it
+		o.told.Store(true)
+	}
 	known := o.attributes(&c)
 	o.server.Record(context.Background(), c.Duration.Seconds(), known.option)
 	if c.Upstream > 0 && !c.Broker {
@@ -184,17 +196,6 @@ func methodName(method string) string {
 		return method
 	}
 	return otherMethod
-}
-
-// Close sends what is still there.
-func (o *Observed) Close(ctx context.Context) error {
-	var first error
-	for _, shutdown := range o.shutdown {
-		if err := shutdown(ctx); err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
 }
 
 // nameOf is the method and, where it has one, its target.

@@ -41,6 +41,16 @@ func (e otelEnv) sends(signal string) bool {
 	return e.get("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || e.get("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") != ""
 }
 
+// endpoint is where a signal goes, without what may be a secret.
+func (e otelEnv) endpoint(signal string) string {
+	text, _, _ := strings.Cut(cmp.Or(e.get("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT"), e.get("OTEL_EXPORTER_OTLP_ENDPOINT")), "?")
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok {
+		return text[strings.LastIndexByte(text, '@')+1:]
+	}
+	return scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]
+}
+
 func (e otelEnv) protocol(signal string) (string, error) {
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_" + signal + "_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
 		switch protocol := e.get(name); protocol {

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"sync"
@@ -42,11 +43,15 @@ type spans struct {
 	of    *tracev1.ResourceSpans // without a span
 	full  chan struct{}          // a batch is
 	end   chan struct{}
+	stop  context.CancelFunc // of what is on its way
 	ended chan struct{}
 
 	mu     sync.Mutex // guards what follows, for as long as it takes to copy a span
 	bytes  []byte     // of the spans, as fields of a ScopeSpans
 	ends   []int      // where each of them ends
+	flying int        // spans on their way
+	lost   int        // spans that nobody took
+	fault  error      // of the last batch that did not come
 	closed bool
 }
 
@@ -60,7 +65,8 @@ func newSpans(ctx context.Context, client otlptrace.Client, b batching, about *r
 		Resource: &resourcev1.Resource{Attributes: attributes}, SchemaUrl: about.SchemaURL(),
 		ScopeSpans: []*tracev1.ScopeSpans{{Scope: &commonv1.InstrumentationScope{Name: scope, Version: version}}},
 	}
-	go s.run(context.WithoutCancel(ctx)) // what is left at the end is sent as well
+	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx)) // what is left at the end is sent as well
+	go s.run(ctx)
 	return s
 }
 
@@ -69,6 +75,7 @@ func (s *spans) add(span []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.ends) >= s.queue || s.closed {
+		s.lost++
 		return
 	}
 	s.bytes = appendBytes(s.bytes, scopeSpans, span)
@@ -110,20 +117,8 @@ func (s *spans) waiting() int {
 
 // send sends a batch of those that wait longest. They make room for others before it is known whether they have come.
 func (s *spans) send(ctx context.Context) {
-	s.mu.Lock()
-	n := min(s.batch, len(s.ends))
-	var batch []byte
-	if n > 0 {
-		size := s.ends[n-1]
-		batch = append(batch, s.bytes[:size]...)
-		s.bytes = append(s.bytes[:0], s.bytes[size:]...)
-		s.ends = append(s.ends[:0], s.ends[n:]...)
-		for i := range s.ends {
-			s.ends[i] -= size
-		}
-	}
-	s.mu.Unlock()
-	if n == 0 {
+	batch := s.takeOff()
+	if batch == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
@@ -131,27 +126,64 @@ func (s *spans) send(ctx context.Context) {
 	message := &tracev1.ScopeSpans{Scope: s.of.GetScopeSpans()[0].GetScope()}
 	message.ProtoReflect().SetUnknown(batch) // which is what its spans are on the wire
 	err := s.client.UploadTraces(ctx, []*tracev1.ResourceSpans{{Resource: s.of.GetResource(), SchemaUrl: s.of.GetSchemaUrl(), ScopeSpans: []*tracev1.ScopeSpans{message}}})
-	if err != nil {
+	if s.landed(err) {
 		otel.Handle(err)
 	}
 }
 
-// close sends what is still there, for as long as the context lasts.
-func (s *spans) close(ctx context.Context) error {
+// landed takes what became of a batch, and tells whether somebody has to hear of it now: at the end, everything is told together.
+func (s *spans) landed(err error) (tell bool) {
 	s.mu.Lock()
-	again := s.closed
-	s.closed = true
-	s.mu.Unlock()
-	if again {
+	defer s.mu.Unlock()
+	if err != nil {
+		s.lost, s.fault = s.lost+s.flying, err
+	}
+	s.flying = 0
+	return err != nil && !s.closed
+}
+
+// takeOff is the next batch, nil if nothing waits.
+func (s *spans) takeOff() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(s.batch, len(s.ends))
+	if n == 0 {
 		return nil
 	}
+	size := s.ends[n-1]
+	batch := append([]byte(nil), s.bytes[:size]...)
+	s.bytes = append(s.bytes[:0], s.bytes[size:]...)
+	s.ends = append(s.ends[:0], s.ends[n:]...)
+	for i := range s.ends {
+		s.ends[i] -= size
+	}
+	s.flying = n
+	return batch
+}
+
+// close sends what is still there, for as long as the context lasts. It tells how many spans were lost by that, why, and how many had been lost before.
+func (s *spans) close(ctx context.Context) (lost, before int, why error) {
+	s.mu.Lock()
+	again := s.closed
+	s.closed, before, s.fault = true, s.lost, nil
+	s.mu.Unlock()
+	if again {
+		return 0, before, nil
+	}
+	defer s.stop()
 	close(s.end)
 	select {
 	case <-s.ended:
-	case <-ctx.Done(): // stopping the client ends what it is at
+	case <-ctx.Done():
 	}
 	for s.waiting() > 0 && ctx.Err() == nil {
 		s.send(ctx)
 	}
-	return s.client.Stop(ctx)
+	stopped := s.client.Stop(ctx) // which ends what is on its way
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if lost = s.lost - before + s.flying + len(s.ends); lost > 0 {
+		why = cmp.Or(s.fault, stopped, context.Cause(ctx))
+	}
+	return lost, before, why
 }

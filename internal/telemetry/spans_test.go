@@ -107,7 +107,9 @@ func TestSpan(t *testing.T) {
 			wire.KeyResource: "x://\xff" + strings.Repeat("y", 2*maxSpan), wire.KeyID: "9007199254740993",
 		}
 	}))
-	require.NoError(t, o.spans.close(t.Context()))
+	lost, before, err := o.spans.close(t.Context())
+	require.NoError(t, err)
+	assert.Zero(t, lost+before)
 	assert.True(t, r.stopped)
 	require.Equal(t, []int{2}, r.sizes())
 	good, bad := r.batches[0][0], r.batches[0][1]
@@ -173,9 +175,16 @@ func TestBatches(t *testing.T) {
 		close(r.hold)
 		synctest.Wait()
 		assert.Equal(t, []int{3, 4, 4, 4, 4}, r.sizes(), "no more than 10 have waited")
-		require.NoError(t, s.close(t.Context()))
+		r.mu.Lock()
+		r.fault = nil
+		r.mu.Unlock()
+		lost, before, err := s.close(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []int{0, 10 + 12}, []int{lost, before}, "what did not wait, and what the collector did not take")
 		s.add([]byte{})
-		require.NoError(t, s.close(t.Context()))
+		lost, before, err = s.close(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []int{0, 10 + 12 + 1}, []int{lost, before})
 		assert.Equal(t, []int{3, 4, 4, 4, 4, 2}, r.sizes(), "the rest at the end, and then nothing")
 	})
 }
@@ -191,7 +200,9 @@ func TestStuckCollector(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		began := time.Now()
-		require.NoError(t, s.close(ctx))
+		lost, before, err := s.close(ctx)
+		require.Error(t, err)
+		assert.Equal(t, []int{2, 0}, []int{lost, before}, "the one that was on its way, and the one behind it")
 		assert.Equal(t, 5*time.Second, time.Since(began))
 		assert.True(t, r.stopped)
 		close(r.hold)

@@ -27,7 +27,13 @@ func (o *Observed) traces(ctx context.Context, env otelEnv, about *resource.Reso
 	}
 	// Whether a trace is kept is decided by whoever routes its call; what is not kept gets no span here.
 	o.spans = newSpans(ctx, client, env.batching(), about, version)
-	o.shutdown = append(o.shutdown, o.spans.close)
+	o.shutdown = append(o.shutdown, func(ctx context.Context) *Lost {
+		lost, before, why := o.spans.close(ctx)
+		if lost == 0 {
+			return nil
+		}
+		return &Lost{What: "spans", Spans: lost, Before: before, Endpoint: env.endpoint("TRACES"), Err: why}
+	})
 	return nil
 }
 
