@@ -134,7 +134,7 @@ func troubles(st *Status, servers []serverView) []trouble {
 	}
 	if st.Policies != nil {
 		for _, problem := range st.Policies.Problems {
-			add("bad", "Policies", problem, "The values before it stay in force. Correct the file: it is read again at once.", "/access")
+			add("bad", "Policies", problem, st.Policies.Advice(problem), "/access")
 		}
 	}
 	if st.Envoys != nil {

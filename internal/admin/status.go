@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"strings"
 	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
@@ -48,6 +49,22 @@ type Policies struct {
 	Keys        int       `json:"keys,omitempty"`
 	// EnvoyFed tells whether Envoy takes every change at once; one that is not fed needs a new file for it.
 	EnvoyFed bool `json:"envoyFed"`
+}
+
+// KeysProblem begins what is wrong with the issuer's keys, and not with the values.
+const KeysProblem = "the keys of the issuer: "
+
+// Advice tells what holds meanwhile, and what to do.
+func (p *Policies) Advice(problem string) string {
+	switch {
+	case !strings.HasPrefix(problem, KeysProblem):
+		return "The values before them stay in force. Correct them: they are read again at once."
+	case p.Keys > 0:
+		return "The keys that it had stay in force. Check that this machine reaches the issuer by the very name in authentication.issuer."
+	default:
+		return "Until they are had, no token can be verified and nobody gets in. Check that this machine reaches the issuer by the very name in authentication.issuer; " +
+			"for one without metadata, name its keys by authentication.jwksURI."
+	}
 }
 
 // Config is the configuration in force, and what is wrong with the file as it stands.

@@ -299,7 +299,7 @@ func (p *policies) Status() admin.Policies {
 	if s.Issuer != "" {
 		s.KeysFetched, s.Keys = keys.Fetched, keys.Len()
 		if keys.Err != nil {
-			s.Problems = append(s.Problems, "the keys of the issuer: "+keys.Err.Error())
+			s.Problems = append(s.Problems, admin.KeysProblem+keys.Err.Error())
 		}
 	}
 	p.mu.Lock()

@@ -203,7 +203,7 @@ func statusProblems(st *admin.Status) []string {
 	}
 	if st.Policies != nil {
 		for _, p := range st.Policies.Problems {
-			add("policies", p, "The values before them stay in force.")
+			add("policies", p, st.Policies.Advice(p))
 		}
 	}
 	for i := range st.Servers {

@@ -69,6 +69,17 @@ tool    weather_x  weather  readOnly=true  sha256:0123
 prompt  p          weather`, strings.Join(lines, "\n"))
 }
 
+// TestStatusTextOfPolicies: no values before help a gateway that never had the issuer's keys.
+func TestStatusTextOfPolicies(t *testing.T) {
+	st := aStatus()
+	st.Policies = &admin.Policies{Problems: []string{"p.yaml:1:1: unknown key", "the keys of the issuer: no such host"}}
+	text := statusText(st, false, time.Now())
+	assert.Contains(t, text, "policies: p.yaml:1:1: unknown key\n  The values before them stay in force. Correct them: they are read again at once.\n")
+	assert.Contains(t, text, "policies: the keys of the issuer: no such host\n  Until they are had, no token can be verified")
+	st.Policies.Keys = 1
+	assert.Contains(t, statusText(st, false, time.Now()), "no such host\n  The keys that it had stay in force.")
+}
+
 // TestStatusTextWithoutEnvoysWord: where no Envoy tells of calls, there are those of the broker.
 func TestStatusTextWithoutEnvoysWord(t *testing.T) {
 	st := aStatus()
