@@ -198,7 +198,11 @@ func (h *Hub) serve(ctx context.Context, conn net.Conn) {
 	p.poke()
 	err = errors.Join(err, <-written)
 	p.asked.Wait()
-	h.opts.Logger.InfoContext(ctx, "a router module has gone", "error", err)
+	gone := h.opts.Logger
+	if err != nil {
+		gone = gone.With("error", err)
+	}
+	gone.InfoContext(ctx, "a router module has gone")
 }
 
 // Refused is why a mirror was sent away, nil as long as none was.
