@@ -171,10 +171,11 @@ func (r *Reader) call(b []byte) (Call, bool) {
 	c.Start = time.Unix(0, start).UTC()
 	c.Duration, c.Upstream, c.Status = time.Duration(numbers[0]), time.Duration(numbers[1]), int(numbers[2]) //nolint:gosec // as they were written
 	c.Broker = b[0] == 1
+	known := facts()
 	for b = b[1:]; len(b) > 0; {
 		key := int(b[0])
 		value, rest, ok := chunk(b[1:])
-		if !ok || key >= len(facts()) {
+		if !ok || key >= len(known) {
 			return c, false
 		}
 		r.take(key, value)

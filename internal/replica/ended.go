@@ -40,11 +40,11 @@ func (s *shelf) add(call []byte) (full bool) {
 	return before < shelfFull && len(s.bytes) >= shelfFull
 }
 
-// take empties a place into spare memory, and returns that with what was in it.
-func (s *shelf) take(spare []byte) []byte {
+// take empties a place into memory, and returns that with what was in it.
+func (s *shelf) take(into []byte) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := append(spare, s.bytes...)
+	into = append(into, s.bytes...)
 	s.bytes = s.bytes[:0]
-	return out
+	return into
 }

@@ -40,7 +40,7 @@ func TestLostAtTheEnd(t *testing.T) {
 				for i, what := range []string{"metrics", "spans"} {
 					assert.Equal(t, what, lost[i].What)
 					assert.Equal(t, "http://"+l.Addr().String(), lost[i].Endpoint)
-					assert.Error(t, lost[i].Err)
+					require.Error(t, lost[i].Err)
 				}
 				assert.Equal(t, 3, lost[1].Spans+lost[1].Before)
 				assert.NotContains(t, fmt.Sprint(lost), "secret")
