@@ -80,7 +80,7 @@ type publisher struct {
 	wanted   map[string]entry         // by server
 	changed  map[string]time.Time     // since when another entry than the shown one is wanted, by server
 	linger   map[string]lingering     // by cluster
-	fed      map[string]bool          // clusters
+	fed      map[string]string        // the prefixes of tools of clusters
 	tokens   map[string]config.Secret // of clusters, as far as they have one
 	held     map[string]bool          // clusters of which Envoys have a good token, if not the last
 	acked    map[string]bool          // clusters
@@ -257,7 +257,7 @@ func (p *publisher) want(cfg *config.Config, states map[string]catalog.State, no
 		s := cfg.Servers[i]
 		e := entry{server: s, fingerprint: catalog.Fingerprint(&s), state: states[s.Name]}
 		e.cluster = p.clusterOf(&s, e.fingerprint)
-		if last, ok := p.wanted[s.Name]; ok && last.fingerprint != e.fingerprint {
+		if last, ok := p.wanted[s.Name]; ok && (last.fingerprint != e.fingerprint || p.feed != nil && last.cluster != e.cluster) {
 			p.changed[s.Name] = now
 		}
 		wanted[s.Name] = e
@@ -283,7 +283,15 @@ func (p *publisher) clusterOf(s *config.Server, fingerprint string) string {
 	if p.feed == nil {
 		return clusterName(s)
 	}
-	return clusterName(s) + "." + fingerprint
+	return clusterName(s) + "." + fingerprint + limitsOf(s)
+}
+
+// limitsOf tells clusters apart whose servers may be used to another extent, if it is not the usual one. Envoy counts for a cluster.
+func limitsOf(s *config.Server) string {
+	if s.MaxCalls == config.DefaultMaxCalls && s.MaxConnections == 0 {
+		return ""
+	}
+	return fmt.Sprintf(".%d.%d", s.MaxCalls, s.MaxConnections)
 }
 
 // clusterName is a server's cluster in an Envoy that is not fed. A server's name has no dots.
@@ -312,7 +320,7 @@ func (p *publisher) programmed(cluster string) bool {
 		return true
 	}
 	if p.feed.Programmed(cluster) {
-		if p.fed[cluster] {
+		if _, fed := p.fed[cluster]; fed {
 			p.acked[cluster] = true
 		}
 		return true
@@ -349,14 +357,17 @@ func (p *publisher) feedClusters(now time.Time) {
 			delete(p.linger, name)
 		}
 	}
-	names := make(map[string]bool, len(clusters))
+	names := make(map[string]string, len(clusters))
 	list := make([]xds.Cluster, 0, len(clusters))
 	tokens, renewed := p.currentTokens(clusters)
 	for name, server := range clusters {
-		names[name] = true
+		names[name] = server.ToolPrefix
 		list = append(list, xds.Cluster{Name: name, Server: server, Token: tokens[name]})
 	}
-	maps.DeleteFunc(p.acked, func(name string, _ bool) bool { return !names[name] })
+	maps.DeleteFunc(p.acked, func(name string, _ bool) bool {
+		_, stays := names[name]
+		return !stays
+	})
 	if p.fed == nil || renewed || !maps.Equal(p.fed, names) {
 		p.fed, p.tokens = names, tokens
 		p.problems = p.feed.Feed(list)

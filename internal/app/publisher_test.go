@@ -166,7 +166,7 @@ func (b *bench) ready(server string, tools ...string) {
 }
 
 func at(name, host string, change ...func(*config.Server)) config.Server {
-	s := config.Server{Name: name, Scheme: "http", Host: host, Port: 80, Path: "/mcp", Hostname: host, Enabled: true, Timeout: time.Second}
+	s := config.Server{Name: name, Scheme: "http", Host: host, Port: 80, Path: "/mcp", Hostname: host, Enabled: true, Timeout: time.Second, MaxCalls: config.DefaultMaxCalls}
 	for _, c := range change {
 		c(&s)
 	}
@@ -458,7 +458,40 @@ func TestPublisherFeedsOnlyNews(t *testing.T) {
 			b.settle()
 		}
 		assert.Equal(t, []string{"untouched"}, f.clusters())
+		b.SetConfig(servers(at("a", "one", func(s *config.Server) { s.ToolPrefix = "a_" })))
+		b.settle()
+		assert.Equal(t, []string{clusterAt(at("a", "one"))}, f.clusters(), "Envoy looks at prefixes")
 	})
+}
+
+// A limit that changes is another cluster, which takes the place of the one before as soon as Envoy has it, and the backend sessions stay.
+func TestPublisherFeedsLimits(t *testing.T) {
+	for name, change := range map[string]func(*config.Server){
+		"calls":       func(s *config.Server) { s.MaxCalls = 20 },
+		"no limit":    func(s *config.Server) { s.MaxCalls = 0 },
+		"connections": func(s *config.Server) { s.MaxConnections = 4 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeFeed()
+			publishing(t, f, servers(at("a", "one")), func(b *bench) {
+				b.ready("a", "x")
+				b.settle()
+				f.ackAll()
+				b.settle()
+				before := b.Snapshot().Server("a")
+				b.SetConfig(servers(at("a", "one", change)))
+				b.settle()
+				require.Len(t, f.clusters(), 2)
+				assert.Equal(t, before.Cluster, b.Snapshot().Server("a").Cluster, "until Envoy has the other")
+				f.ackAll()
+				b.settle()
+				assert.NotEqual(t, before.Cluster, b.Snapshot().Server("a").Cluster)
+				assert.Contains(t, f.clusters(), b.Snapshot().Server("a").Cluster)
+				assert.Equal(t, before.Fingerprint, b.Snapshot().Server("a").Fingerprint)
+				assert.Equal(t, "x", b.tools())
+			})
+		})
+	}
 }
 
 func TestClusterNamesAreApart(t *testing.T) {

@@ -166,6 +166,7 @@ func (m *Manager) apply(cfg *config.Server) {
 func connectionOf(cfg *config.Server) config.Server {
 	c := *cfg
 	c.ToolPrefix, c.URIPrefix, c.Timeout, c.ToolTimeouts, c.Pins = "", false, 0, nil, nil
+	c.MaxCalls, c.MaxConnections = 0, 0
 	c.Credential = sentBy(cfg.Credential)
 	if cfg.TLS != nil {
 		tls := *cfg.TLS

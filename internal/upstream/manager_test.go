@@ -30,6 +30,7 @@ func TestApplyKeepsWhatDoesNotMatter(t *testing.T) {
 		"uri prefix":           func(c *config.Server) { c.URIPrefix = true },
 		"timeout":              func(c *config.Server) { c.Timeout = time.Minute },
 		"tool timeouts":        func(c *config.Server) { c.ToolTimeouts = map[string]time.Duration{"a": 1} },
+		"open calls":           func(c *config.Server) { c.MaxCalls, c.MaxConnections = 20, 4 },
 		"the credential moved": func(c *config.Server) { c.Credential.Env = "TOKEN" },
 	} {
 		t.Run(name, func(t *testing.T) {
