@@ -1,4 +1,4 @@
-// Package hack tests the scripts in its folder, with fake programs in the place of what they would fetch: no network is used.
+// Package hack tests the scripts in its folder, with fake programs in the place of what they would fetch: no network is used, but for Go modules.
 package hack
 
 import (
