@@ -74,23 +74,29 @@ func readImage(t *testing.T, dir string, d descriptor) packedImage {
 	image := packedImage{layers: len(manifest.Layers), files: map[string]string{}}
 	readJSON(t, blob(dir, manifest.Config), &image.config)
 	for _, layer := range manifest.Layers {
-		file, err := os.Open(blob(dir, layer))
-		require.NoError(t, err)
-		defer func() { _ = file.Close() }()
-		plain, err := gzip.NewReader(file)
-		require.NoError(t, err)
-		for archive := tar.NewReader(plain); ; {
-			header, err := archive.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			require.NoError(t, err)
-			content, err := io.ReadAll(io.LimitReader(archive, 200))
-			require.NoError(t, err)
-			image.files[header.Name] = string(content)
-		}
+		readLayer(t, blob(dir, layer), image.files)
 	}
 	return image
+}
+
+// readLayer adds how the files of a layer begin.
+func readLayer(t *testing.T, path string, files map[string]string) {
+	t.Helper()
+	file, err := os.Open(path)
+	require.NoError(t, err)
+	defer func() { _ = file.Close() }()
+	plain, err := gzip.NewReader(file)
+	require.NoError(t, err)
+	for archive := tar.NewReader(plain); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		require.NoError(t, err)
+		content, err := io.ReadAll(io.LimitReader(archive, 200))
+		require.NoError(t, err)
+		files[header.Name] = string(content)
+	}
 }
 
 // imagesSandbox is a repository with what packs images, the packer itself included, and programs that tell how they were built.

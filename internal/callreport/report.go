@@ -22,8 +22,11 @@ type Call struct {
 	Facts map[string]string
 }
 
+// factCount is how many facts are wanted.
+const factCount = 10
+
 // facts are the keys of what is wanted of a router's metadata. Their places are their numbers in a report.
-func facts() [10]string {
+func facts() [factCount]string {
 	return [...]string{
 		wire.KeyMethod, wire.KeyServer, wire.KeyTool, wire.KeyPrompt, wire.KeyPublicName, wire.KeyRevision,
 		wire.KeyResource, wire.KeyID, wire.KeyTrace, wire.KeyTraceParent,
@@ -171,11 +174,10 @@ func (r *Reader) call(b []byte) (Call, bool) {
 	c.Start = time.Unix(0, start).UTC()
 	c.Duration, c.Upstream, c.Status = time.Duration(numbers[0]), time.Duration(numbers[1]), int(numbers[2]) //nolint:gosec // as they were written
 	c.Broker = b[0] == 1
-	known := facts()
 	for b = b[1:]; len(b) > 0; {
 		key := int(b[0])
 		value, rest, ok := chunk(b[1:])
-		if !ok || key >= len(known) {
+		if !ok || key >= factCount {
 			return c, false
 		}
 		r.take(key, value)
