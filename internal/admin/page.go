@@ -33,6 +33,7 @@ type frame struct {
 	NotReady                  []string
 	Kinds                     []kindCount
 	Access                    bool
+	SignOut                   string
 }
 
 // kindCount is an entry of the menu.
@@ -149,7 +150,7 @@ func originOf(address string) (string, error) {
 
 // frame is that of a page.
 func (s *site) frame(heading, section string) frame {
-	f := frame{Heading: heading, Section: section, Version: s.Version, NotReady: s.NotReady(), Access: s.Values() != nil}
+	f := frame{Heading: heading, Section: section, Version: s.Version, NotReady: s.NotReady(), Access: s.Values() != nil, SignOut: s.SignOut}
 	snap := s.Snapshot()
 	for _, kind := range kinds() {
 		n := 0

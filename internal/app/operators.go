@@ -63,6 +63,7 @@ func (g *gateway) serveAdmin() error {
 	}
 	if g.settings.page.address != "" {
 		o.LocalOnly = false // who comes by another name shows a token
+		o.SignOut = g.settings.page.signOut
 		page, err := admin.New(o)
 		if err != nil {
 			return err

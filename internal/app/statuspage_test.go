@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/guicassolato/mcp-gateway/e2e/testbed"
+	"github.com/guicassolato/mcp-gateway/internal/admin"
 	"github.com/guicassolato/mcp-gateway/internal/authn"
 	"github.com/guicassolato/mcp-gateway/internal/policy"
 )
@@ -76,14 +77,46 @@ func TestGuardedPage(t *testing.T) {
 	}
 }
 
+// TestRefusedInABrowser: people get a page, which has nothing of the gateway's in it but what to do.
+func TestRefusedInABrowser(t *testing.T) {
+	refusal, err := admin.NewRefusalPage("/oauth2/sign_out")
+	require.NoError(t, err)
+	identify := func(_ context.Context, authorization string) (*policy.Identity, error) {
+		if authorization == "" {
+			return nil, authn.ErrNoToken
+		}
+		return &policy.Identity{User: "<otto>"}, nil
+	}
+	p := &guarded{rule: policy.Rule{Users: []string{"olga"}}, identify: identify, refusal: refusal, logger: slog.New(slog.DiscardHandler)}
+	ask := func(authorization ...string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodGet, "http://status.example.com/", http.NoBody)
+		r.Header = http.Header{"Accept": {"text/html,application/xhtml+xml,*/*;q=0.8"}, "Authorization": authorization}
+		rec := httptest.NewRecorder()
+		p.ServeHTTP(rec, r)
+		assert.Equal(t, "text/html; charset=utf-8", rec.Header().Get("Content-Type"))
+		assert.Equal(t, "no-store", rec.Header().Get("Cache-Control"))
+		assert.Contains(t, rec.Body.String(), `<a href="/oauth2/sign_out">Sign out</a>`)
+		return rec
+	}
+	unknown := ask()
+	assert.Equal(t, http.StatusUnauthorized, unknown.Code)
+	assert.Equal(t, "Bearer", unknown.Header().Get("WWW-Authenticate"))
+	assert.Contains(t, unknown.Body.String(), "You are not logged in")
+	other := ask("Bearer other")
+	assert.Equal(t, http.StatusForbidden, other.Code)
+	assert.Contains(t, other.Body.String(), "You are logged in as &lt;otto&gt;")
+}
+
 // TestPageFlags: there is no page without somebody who may see it.
 func TestPageFlags(t *testing.T) {
 	for want, args := range map[string][]string{
-		"nobody is named who may see the page":                  {"--status-page-address", "127.0.0.1:0"},
-		"a name is empty":                                       {"--status-page-address", "127.0.0.1:0", "--status-page-groups", "a,"},
-		"go with --status-page-address only":                    {"--status-page-groups", "a"},
-		"want host:port or unix:/path":                          {"--status-page-address", "nowhere", "--status-page-groups", "a"},
-		"--status-page-address needs --policies or --policies-": {"--status-page-address", "127.0.0.1:0", "--status-page-groups", "a"},
+		"nobody is named who may see the page":                   {"--status-page-address", "127.0.0.1:0"},
+		"a name is empty":                                        {"--status-page-address", "127.0.0.1:0", "--status-page-groups", "a,"},
+		"go with --status-page-address only":                     {"--status-page-groups", "a"},
+		"--status-page-sign-out go with":                         {"--status-page-sign-out", "/oauth2/sign_out"},
+		`--status-page-sign-out: "//evil.example.com/" is not a`: {"--status-page-address", "127.0.0.1:0", "--status-page-groups", "a", "--status-page-sign-out", "//evil.example.com/"},
+		"want host:port or unix:/path":                           {"--status-page-address", "nowhere", "--status-page-groups", "a"},
+		"--status-page-address needs --policies or --policies-":  {"--status-page-address", "127.0.0.1:0", "--status-page-groups", "a"},
 	} {
 		config := filepath.Join(t.TempDir(), "config.yaml")
 		require.NoError(t, os.WriteFile(config, []byte("servers: []\n"), 0o600))
@@ -98,7 +131,7 @@ func TestStatusPageWithTokens(t *testing.T) {
 	policies := filepath.Join(t.TempDir(), "policies.yaml")
 	require.NoError(t, os.WriteFile(policies, []byte("policies:\n  authentication: {issuer: "+issuer.URL+", audiences: [gateway]}\n"), 0o600))
 	socket := filepath.Join(socketFolder(t), "page.sock")
-	s := serveGateway(t, "servers: []\n", "--policies", policies, "--status-page-address", "unix:"+socket, "--status-page-roles", "operator")
+	s := serveGateway(t, "servers: []\n", "--policies", policies, "--status-page-address", "unix:"+socket, "--status-page-roles", "operator", "--status-page-sign-out", "/out")
 	s.awaitReady(t)
 	page := overSocket(socket)
 	ask := func(path, authorization string) (status int, body string) {
@@ -128,5 +161,6 @@ func TestStatusPageWithTokens(t *testing.T) {
 	}
 	_, body := ask("/", token("guest", "operator"))
 	assert.Contains(t, body, "<h1>Overview</h1>")
+	assert.Contains(t, body, `<a href="/out">Sign out</a>`)
 	require.NoError(t, s.end(t))
 }

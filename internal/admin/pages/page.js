@@ -11,8 +11,12 @@ function localTimes(root) {
   }
 }
 
+class LoggedOut extends Error {}
+
+// That JSON would do as well tells a login in front that nobody looks at the answer, so that it refuses in place of beginning a login of its own.
 async function load(url, signal) {
-  const answer = await fetch(url, { signal, headers: { Accept: "text/html" } });
+  const answer = await fetch(url, { signal, headers: { Accept: "text/html, application/json" } });
+  if (answer.status === 401 || answer.status === 403) throw new LoggedOut();
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
 
@@ -28,8 +32,9 @@ function keepFresh(part) {
       part.replaceChildren(...fresh.childNodes);
       document.querySelector("header > .state").replaceWith(page.querySelector("header > .state"));
       localTimes(part);
-    } catch {
-      // The gateway is away: what is shown stays, until it is back or the reader reloads.
+    } catch (error) {
+      if (error instanceof LoggedOut) location.reload();
+      // Else the gateway is away: what is shown stays, until it is back or the reader reloads.
     }
   }, 5000);
 }
@@ -48,7 +53,7 @@ function searchWhileTyping(form) {
       results.replaceChildren(...page.querySelector("[data-results]").childNodes);
       history.replaceState(null, "", url);
     } catch (error) {
-      if (error.name !== "AbortError") form.submit();
+      if (error.name !== "AbortError") location.assign(url);
     }
   };
   form.addEventListener("input", () => {
@@ -67,9 +72,20 @@ function searchWhileTyping(form) {
   });
 }
 
+// A form is sent as a link is followed: where a login in front has ended, the pages' policy would stop a form on its way to the login, and no link.
+function sendAsLink(form) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const url = new URL(form.action);
+    url.search = new URLSearchParams(new FormData(form));
+    location.assign(url);
+  });
+}
+
 localTimes(document);
 for (const part of document.querySelectorAll("[data-live]")) keepFresh(part);
 for (const form of document.querySelectorAll("form[data-search]")) searchWhileTyping(form);
+for (const form of document.querySelectorAll("form.caller")) sendAsLink(form);
 for (const button of document.querySelectorAll("[data-copy]")) {
   if (!navigator.clipboard) button.hidden = true;
   button.addEventListener("click", async () => {
