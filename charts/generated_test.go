@@ -97,6 +97,9 @@ func copies(t *testing.T) {
 	for _, part := range []string{"controller", "broker"} {
 		of[filepath.Join(chart, "charts", part, "files", "role.yaml")] = filepath.Join("..", "config", "install", part, "role.yaml")
 	}
+	for _, document := range []string{"mcp-realm.json", "status-page-clients.json"} {
+		of[filepath.Join(chart, "charts", "keycloak", "files", document)] = filepath.Join("..", "config", "oauth", document)
+	}
 	for copied, source := range of {
 		golden(t, copied, string(read(t, source)))
 	}

@@ -50,6 +50,9 @@
 {{- with .cookie }}
 - {{ printf "--status-page-cookie=%s" . | quote }}
 {{- end }}
+{{- if and .login.service .login.signOut }}
+- {{ printf "--status-page-sign-out=%s" .login.signOut | quote }}
+{{- end }}
 {{- end }}
 {{- end }}
 # What waits for input in this pod is handed over to it by others, those of a rollout included.

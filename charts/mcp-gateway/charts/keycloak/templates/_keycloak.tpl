@@ -40,6 +40,10 @@ URLs lead to.
     {{- $_ := set . "config" (dict "trusted-hosts" $.Values.realm.trustedHosts "host-sending-registration-request-must-match" (list "false") "client-uris-must-match" (list "true")) -}}
   {{- end -}}
 {{- end -}}
+{{- if .Values.realm.statusPageClients -}}
+  {{- $more := .Files.Get "files/status-page-clients.json" | replace "https://status.example.com" (include "mcp-gateway.statusPageOrigin" .) | fromJson -}}
+  {{- $_ := set $realm "clients" (concat $realm.clients $more.clients) -}}
+{{- end -}}
 {{- mergeOverwrite $realm (deepCopy .Values.realm.overrides) | toPrettyJson -}}
 {{- end }}
 
@@ -55,6 +59,9 @@ URLs lead to.
 {{- end -}}
 {{- if and .Values.realmImport.url .Values.instance.enabled -}}
   {{- fail "keycloak.realmImport.url is set, and a Keycloak is installed as well: set keycloak.instance.enabled to false to use yours, or leave the URL empty" -}}
+{{- end -}}
+{{- if and .Values.realm.statusPageClients (not (include "mcp-gateway.statusPageOrigin" .)) -}}
+  {{- fail "keycloak.realm.statusPageClients is true, and there is no status page that one could log in to: set global.statusPage.enabled and global.statusPage.hostname, or statusPageClients to false" -}}
 {{- end -}}
 {{- if .Values.realm.exampleUsers -}}
   {{- $host := include "keycloak.hostname" . -}}
