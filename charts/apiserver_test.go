@@ -51,6 +51,12 @@ func TestAPIServer(t *testing.T) {
 	for name, path := range cases(t, "values") {
 		t.Run(name, func(t *testing.T) { taken(t, c, path) })
 	}
+	t.Run("the login of the guide", func(t *testing.T) {
+		manifest := shown(string(read(t, "../docs/guides/status-page-login.md")), "oauth2-proxy.yaml")
+		require.NotEmpty(t, manifest)
+		out := kubectl(t, c, manifest, "apply", "--namespace", namespace, "--server-side", "--dry-run=server", "--validate=strict", "--filename", "-")
+		assert.NotContains(t, out, "Warning")
+	})
 	for name, args := range map[string][]string{
 		"default": nil, "own-gateway": {"--values", "testdata/values/own-gateway.yaml", "--set", "gateway.enabled=false"},
 		"replicas": {"--set", "broker.replicas=2"},

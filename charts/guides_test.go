@@ -1,6 +1,7 @@
 package charts
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/guicassolato/mcp-gateway/internal/guidetest"
 )
@@ -53,6 +55,39 @@ func TestHelmOfTheGuides(t *testing.T) {
 			assert.True(t, ok, "%s: helm %s\n%s", page, strings.Join(words, " "), message)
 		}
 	})
+}
+
+// TestLoginOfTheGuide: the guide's oauth2-proxy is where the route leads, goes where the page is, and is let in there.
+func TestLoginOfTheGuide(t *testing.T) {
+	page := string(read(t, "../docs/guides/status-page-login.md"))
+	rendered := render(t, release, namespace, "--values", valuesFile(t, shown(page, "status-page.yaml")))
+	manifest := shown(page, "oauth2-proxy.yaml")
+	field := func(object *unstructured.Unstructured, path ...string) any {
+		t.Helper()
+		value, ok, err := unstructured.NestedFieldNoCopy(object.Object, path...)
+		require.NoError(t, err)
+		require.True(t, ok, path)
+		return value
+	}
+	first := func(value any) map[string]any { return value.([]any)[0].(map[string]any) }
+
+	service := object(t, manifest, "Service", "oauth2-proxy")
+	port := first(field(service, "spec", "ports"))
+	backend := first(first(field(object(t, rendered, "HTTPRoute", "mcp-gateway-status-page"), "spec", "rules"))["backendRefs"])
+	assert.Equal(t, map[string]any{"name": "oauth2-proxy", "port": port["port"]}, backend)
+
+	deployment := object(t, manifest, "Deployment", "oauth2-proxy")
+	labels := field(deployment, "spec", "template", "metadata", "labels")
+	assert.Equal(t, labels, field(service, "spec", "selector"))
+	container := first(field(deployment, "spec", "template", "spec", "containers"))
+	assert.Equal(t, port["targetPort"], first(container["ports"])["name"])
+	assert.Contains(t, container["args"], fmt.Sprintf("--http-address=0.0.0.0:%v", first(container["ports"])["containerPort"]))
+
+	upstream := object(t, rendered, "Service", "mcp-gateway-status-page")
+	assert.Contains(t, container["args"], fmt.Sprintf("--upstream=http://%s:%v", upstream.GetName(), first(field(upstream, "spec", "ports"))["port"]))
+	in := field(object(t, rendered, "NetworkPolicy", "mcp-gateway"), "spec", "ingress")
+	from := map[string]any{"podSelector": map[string]any{"matchLabels": labels}}
+	assert.Contains(t, in, map[string]any{"from": []any{from}, "ports": []any{map[string]any{"port": "status-page"}}})
 }
 
 // subcommand are the first words, up to the first that is no command of helm's.

@@ -120,6 +120,17 @@ func TestEveryPageCanBeFound(t *testing.T) {
 	}
 }
 
+// TestImageIsTheOneThatIsTested: the guide's oauth2-proxy is of the version that the tests build.
+func TestImageIsTheOneThatIsTested(t *testing.T) {
+	pins, err := os.ReadFile("../hack/testservers/oauth2-proxy/go.mod")
+	require.NoError(t, err)
+	version := regexp.MustCompile(`github.com/oauth2-proxy/oauth2-proxy/v7 (v\S+)`).FindStringSubmatch(string(pins))
+	require.NotNil(t, version)
+	guide, err := os.ReadFile("guides/status-page-login.md")
+	require.NoError(t, err)
+	assert.Contains(t, string(guide), "image: quay.io/oauth2-proxy/oauth2-proxy:"+version[1]+"\n")
+}
+
 // TestExamples: the files to copy are taken by the gateway, and the guide shows them as they are.
 func TestExamples(t *testing.T) {
 	guide, err := os.ReadFile("guides/real-servers.md")

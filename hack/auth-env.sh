@@ -3,12 +3,13 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 main() {
-  local browser ratelimit
+  local browser ratelimit proxy
   browser=$("$HACK_DIR/browser-env.sh")
   "$HACK_DIR/keycloak.sh" get >/dev/null
   ratelimit=$("$HACK_DIR/ratelimit.sh")
+  proxy=$("$HACK_DIR/oauth2-proxy.sh")
   printf '%s\n' "$browser"
-  printf 'export %s=%q\n' KEYCLOAK_SCRIPT "$HACK_DIR/keycloak.sh" RATELIMIT_BIN "$ratelimit"
+  printf 'export %s=%q\n' KEYCLOAK_SCRIPT "$HACK_DIR/keycloak.sh" RATELIMIT_BIN "$ratelimit" OAUTH2_PROXY_BIN "$proxy"
 }
 
 main

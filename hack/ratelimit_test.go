@@ -63,6 +63,28 @@ printf '#!/bin/sh\n' >"$2"; chmod 755 "$2"`)
 	s.wantError("ratelimit.sh", "which is not an executable file", "RATELIMIT_BIN="+s.home)
 }
 
+func TestOAuth2Proxy(t *testing.T) {
+	s := newSandbox(t)
+	s.wantError("oauth2-proxy.sh", "Go is not on the PATH")
+	s.onPath("nice", `exec "$@"`)
+	s.onPath("go", "echo no network >&2; exit 1")
+	s.wantError("oauth2-proxy.sh", `could not build "github.com/oauth2-proxy/oauth2-proxy/v7"`)
+
+	s.onPath("go", `case "$*" in "build -C "*"/testservers/oauth2-proxy -trimpath -o "*) ;; *) exit 1 ;; esac
+while [ "$1" != -o ]; do shift; done
+printf '#!/bin/sh\n' >"$2"; chmod 755 "$2"`)
+	path, stderr, ok := s.run("oauth2-proxy.sh")
+	require.True(t, ok, stderr)
+	assert.True(t, strings.HasPrefix(path, s.cache("oauth2-proxy")+"/"), path)
+	s.onPath("go", "exit 1")
+	assert.Empty(t, s.wantPath("oauth2-proxy.sh", path), "built once")
+
+	own := s.program(filepath.Join(s.home, "own"), "exit 0")
+	s.wantPath("oauth2-proxy.sh", own, "OAUTH2_PROXY_BIN="+own)
+	s.wantError("oauth2-proxy.sh", `OAUTH2_PROXY_BIN is "/nowhere", which does not exist`, "OAUTH2_PROXY_BIN=/nowhere")
+	s.wantError("oauth2-proxy.sh", "which is not an executable file", "OAUTH2_PROXY_BIN="+s.home)
+}
+
 func TestTelemetryServers(t *testing.T) {
 	s := newSandbox(t)
 	s.wantError("telemetry-servers.sh", "Go is not on the PATH")

@@ -76,6 +76,23 @@ func TestImportRealm(t *testing.T) {
 		assert.Equal(t, 611, now.AccessTokenLifespan)
 		assert.Empty(t, i.run(t))
 	})
+	t.Run("clients of the status page, as the chart adds them", func(t *testing.T) {
+		text, err := os.ReadFile(loginClients)
+		require.NoError(t, err)
+		var more struct{ Clients []any }
+		require.NoError(t, json.Unmarshal(text, &more))
+		clients, _ := i.document["clients"].([]any)
+		i.document["clients"] = append(clients, more.Clients...)
+		assert.Equal(t, []string{"created client status-page", "created client status-page-console"}, i.run(t))
+		assert.Empty(t, i.run(t))
+		var secret struct{ Value string }
+		path := "/clients/" + i.find(t, "/clients", "status-page")
+		i.admin(t, http.MethodGet, path+"/client-secret", nil, &secret)
+		assert.NotEmpty(t, secret.Value, "Keycloak makes it")
+		for _, client := range []string{"status-page", "status-page-console"} {
+			i.find(t, "/clients/"+i.find(t, "/clients", client)+"/default-client-scopes", "basic")
+		}
+	})
 	t.Run("users are their own", func(t *testing.T) {
 		user := i.find(t, "/users", "mcp")
 		i.admin(t, http.MethodPut, "/users/"+user+"/reset-password", map[string]any{"type": "password", "value": "another", "temporary": false}, nil)

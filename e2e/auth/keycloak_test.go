@@ -172,8 +172,8 @@ func sharedRealm(t *testing.T) *realm {
 	return k.shared
 }
 
-// newRealm is a realm of the test's own.
-func newRealm(t *testing.T) *realm {
+// newRealm is a realm of the test's own, with what it changes in the example's.
+func newRealm(t *testing.T, changes ...func(representation map[string]any)) *realm {
 	t.Helper()
 	k := theKeycloak
 	select {
@@ -191,6 +191,9 @@ func newRealm(t *testing.T) *realm {
 	var representation map[string]any
 	require.NoError(t, json.Unmarshal(file, &representation))
 	representation["realm"] = r.name
+	for _, change := range changes {
+		change(representation)
+	}
 	r.masterAdmin(t, http.MethodPost, "/admin/realms", representation, nil)
 	r.addClient(t, directClient, nil)
 	return r

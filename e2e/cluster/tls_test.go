@@ -1,19 +1,12 @@
 package cluster_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
-	"math/big"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,7 +18,7 @@ import (
 func TestTLSListener(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	certificate, key := selfSigned(t, "*.example.com")
+	certificate, key := testbed.SelfSigned(t, "*.example.com")
 	w.cluster.apply(t, "tls-secret.yaml", "CERTIFICATE="+base64.StdEncoding.EncodeToString(certificate), "KEY="+base64.StdEncoding.EncodeToString(key))
 	listener := `{"name":"mcps","port":8443,"protocol":"HTTPS","hostname":"*.example.com",` +
 		`"tls":{"certificateRefs":[{"name":"mcp-tls"}]},"allowedRoutes":{"namespaces":{"from":"All"}}}`
@@ -59,20 +52,4 @@ func TestTLSListener(t *testing.T) {
 	stranger.HTTP.Transport = transport
 	_, err := stranger.TryDo(t, http.MethodPost, strings.NewReader("{}"))
 	require.Error(t, err)
-}
-
-// selfSigned is a certificate for a name, and its key, in PEM.
-func selfSigned(t testing.TB, name string) (certificate, key []byte) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, BasicConstraintsValid: true, IsCA: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	require.NoError(t, err)
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(t, err)
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 }

@@ -11,19 +11,20 @@ export { assert };
 export const desktop = { viewport: { width: 1280, height: 800 } };
 export const phone = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
 
-// run gives each scenario a page of its own. What a page complains of fails it, but for answers that the scenario wants to be refused.
-export async function run(scenarios) {
+// run gives each scenario a page of its own. What a page complains of fails it, but for answers that the scenario wants to be refused, and for what it
+// knows of. The browser and its windows may have more options.
+export async function run(scenarios, { args = [], window = {} } = {}) {
   // Tests run as root and in containers, where Chromium's sandbox and its shared memory do not work.
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM_BIN, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM_BIN, args: ["--no-sandbox", "--disable-dev-shm-usage", ...args] });
   let failed = 0;
-  for (const [name, { device = desktop, colorScheme = "light", refusals = false, test }] of Object.entries(scenarios)) {
-    const context = await browser.newContext({ ...device, colorScheme });
+  for (const [name, { device = desktop, colorScheme = "light", refusals = false, known = /^$/, test }] of Object.entries(scenarios)) {
+    const context = await browser.newContext({ ...device, colorScheme, ...window });
     const page = await context.newPage();
     page.setDefaultTimeout(20_000);
     const complaints = [];
     page.on("console", (m) => {
       const wanted = refusals && /Failed to load resource: the server responded with a status of 4\d\d/.test(m.text());
-      if (["error", "warning"].includes(m.type()) && !wanted) complaints.push(m.text());
+      if (["error", "warning"].includes(m.type()) && !wanted && !known.test(m.text())) complaints.push(m.text());
     });
     page.on("pageerror", (error) => complaints.push(String(error)));
     try {
