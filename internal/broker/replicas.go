@@ -3,7 +3,6 @@ package broker
 import (
 	"bytes"
 	"context"
-	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/strongbox"
 	"github.com/guicassolato/mcp-gateway/internal/upstream"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
@@ -39,17 +39,15 @@ const handOverPatience = 5 * time.Second
 type home struct {
 	url    string
 	name   string // of this replica, in what clients bring back; it holds the URL and tells it to replicas alone
-	seal   cipher.AEAD
+	box    strongbox.Box
 	proof  []byte // the key by which replicas know each other
 	client *http.Client
 }
 
 func newHome(at string, key session.Key) *home {
-	h := &home{url: strings.TrimSuffix(at, "/"), seal: key.Cipher("home"), proof: key.Derive("home-proof")}
+	h := &home{url: strings.TrimSuffix(at, "/"), box: key.Box("home"), proof: key.Derive("home-proof")}
 	if at != "" {
-		nonce := make([]byte, h.seal.NonceSize())
-		_, _ = rand.Read(nonce) // never fails since Go 1.24
-		h.name = base64.RawURLEncoding.EncodeToString(h.seal.Seal(nonce, nonce, []byte(h.url), nil))
+		h.name = base64.RawURLEncoding.EncodeToString([]byte(h.box.Close("", []byte(h.url))))
 	}
 	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: handOverPatience}).DialContext, IdleConnTimeout: time.Minute, DisableCompression: true}
 	h.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -61,12 +59,11 @@ func (h *home) of(name string) string {
 	if name == "" || name == h.name {
 		return ""
 	}
-	sealed, err := base64.RawURLEncoding.DecodeString(name)
-	size := h.seal.NonceSize()
-	if err != nil || len(sealed) < size {
+	closed, err := base64.RawURLEncoding.DecodeString(name)
+	if err != nil {
 		return ""
 	}
-	at, err := h.seal.Open(nil, sealed[:size], sealed[size:], nil)
+	at, err := h.box.Open("", string(closed))
 	if err != nil || string(at) == h.url {
 		return ""
 	}

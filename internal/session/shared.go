@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/guicassolato/mcp-gateway/internal/store"
+	"github.com/guicassolato/mcp-gateway/internal/strongbox"
 )
 
 // This file is about sessions that several replicas share: a record of each is in a store, every replica that meets a session has a copy of it, and all
@@ -52,9 +52,10 @@ const (
 
 // sharing is what a registry has only where there is a store.
 type sharing struct {
-	ctx     context.Context // of what outlives a request; the store bounds how long it takes
-	store   store.Store
-	seal    cipher.AEAD
+	ctx   context.Context // of what outlives a request; the store bounds how long it takes
+	store store.Store
+	// box seals what a field or a message holds: ids of servers' sessions are secrets, and nobody can put one in another's place.
+	box     strongbox.Box
 	self    string // tells this process's messages apart
 	flights singleflight.Group
 	tokens  sync.Map // of the sessions here, by their ids
@@ -79,22 +80,7 @@ func newSharing(o Options) *sharing {
 	}
 	var self [8]byte
 	_, _ = rand.Read(self[:]) // never fails since Go 1.24
-	return &sharing{ctx: context.Background(), store: o.Store, seal: o.Key.Cipher("session-store"), self: hex.EncodeToString(self[:]), fetching: map[string]*fetching{}}
-}
-
-// close encrypts what a field or a message holds: ids of servers' sessions are secrets, and nobody can put one in another's place.
-func (h *sharing) close(place string, plain []byte) string {
-	nonce := make([]byte, h.seal.NonceSize())
-	_, _ = rand.Read(nonce) // never fails since Go 1.24
-	return string(h.seal.Seal(nonce, nonce, plain, []byte(place)))
-}
-
-func (h *sharing) open(place, sealed string) ([]byte, error) {
-	size := h.seal.NonceSize()
-	if len(sealed) < size {
-		return nil, errors.New("too short")
-	}
-	return h.seal.Open(nil, []byte(sealed[:size]), []byte(sealed[size:]), []byte(place))
+	return &sharing{ctx: context.Background(), store: o.Store, box: o.Key.Box("session-store"), self: hex.EncodeToString(self[:]), fetching: map[string]*fetching{}}
 }
 
 // ID names a session to operators and to other replicas. It is no secret: a token needs more.
@@ -115,14 +101,14 @@ func unreachable(err error) error { return fmt.Errorf("%w: %w", ErrStore, err) }
 func (h *sharing) record(s *Session) map[string]string {
 	id := s.ID()
 	start, _ := json.Marshal(storedStart{s.start.VirtualServer, s.start.Revision, s.start.InitParams}) // it came as JSON
-	fields := map[string]string{fieldStart: h.close(id+fieldStart, start)}
+	fields := map[string]string{fieldStart: h.box.Close(id+fieldStart, start)}
 	for server, b := range s.Backends() {
 		fields[fieldBackend+server] = h.closeBackend(id, server, b)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.level != nil {
-		fields[fieldLevel] = h.close(id+fieldLevel, s.level)
+		fields[fieldLevel] = h.box.Close(id+fieldLevel, s.level)
 	}
 	for field, sealed := range s.shared.fields {
 		if strings.HasPrefix(field, fieldWatch) {
@@ -135,7 +121,7 @@ func (h *sharing) record(s *Session) map[string]string {
 
 func (h *sharing) closeBackend(id, server string, b Backend) string {
 	plain, _ := json.Marshal(b) // strings can be written
-	return h.close(id+fieldBackend+server, plain)
+	return h.box.Close(id+fieldBackend+server, plain)
 }
 
 // Find is Lookup with a look into the store, and makes a session that another replica began known here.
@@ -228,7 +214,7 @@ func (r *Registry) adopt(token string, c claims, fields map[string]string) (*Ses
 	}
 	var level json.RawMessage
 	if sealed := fields[fieldLevel]; sealed != "" {
-		plain, err := r.sharing.open(id+fieldLevel, sealed)
+		plain, err := r.sharing.box.Open(id+fieldLevel, sealed)
 		if err != nil {
 			return nil, unreachable(err)
 		}
@@ -262,7 +248,7 @@ func (r *Registry) adopt(token string, c claims, fields map[string]string) (*Ses
 }
 
 func (h *sharing) read(id, field, sealed string, into any) error {
-	plain, err := h.open(id+field, sealed)
+	plain, err := h.box.Open(id+field, sealed)
 	if err == nil {
 		err = json.Unmarshal(plain, into)
 	}
@@ -279,7 +265,7 @@ func (s *Session) share(ctx context.Context, field string, plain []byte) error {
 	}
 	sealed := ""
 	if plain != nil {
-		sealed = s.shared.registry.sharing.close(s.ID()+field, plain)
+		sealed = s.shared.registry.sharing.box.Close(s.ID()+field, plain)
 	}
 	for range maxFetches {
 		s.mu.Lock()
@@ -371,7 +357,7 @@ func (s *Session) tell(ctx context.Context, kind string, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := h.store.Publish(ctx, []byte(h.close(messagePlace, plain))); err != nil {
+	if err := h.store.Publish(ctx, []byte(h.box.Close(messagePlace, plain))); err != nil {
 		return unreachable(err)
 	}
 	return nil
@@ -382,7 +368,7 @@ func (s *Session) changedShared(ctx context.Context) { _ = s.tell(ctx, messageCh
 
 // heard takes a message.
 func (r *Registry) heard(sealed []byte) {
-	plain, err := r.sharing.open(messagePlace, string(sealed))
+	plain, err := r.sharing.box.Open(messagePlace, string(sealed))
 	var m message
 	if err != nil || json.Unmarshal(plain, &m) != nil || m.From == r.sharing.self {
 		return // one of another gateway's is not for us

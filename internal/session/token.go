@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/guicassolato/mcp-gateway/internal/strongbox"
 )
 
 // Key is the secret of which everything that the gateway signs is derived. Replicas must share it.
@@ -60,8 +62,8 @@ func (k Key) Derive(purpose string) []byte {
 	return m.Sum(nil)
 }
 
-// Cipher is for what replicas alone may read, for one purpose.
-func (k Key) Cipher(purpose string) cipher.AEAD {
+// Box seals what replicas alone may read, by AES-256-GCM, for one purpose.
+func (k Key) Box(purpose string) strongbox.Box {
 	block, err := aes.NewCipher(k.Derive(purpose))
 	if err != nil {
 		panic(err) //nolint:forbidigo // it cannot be: a derived key has 32 bytes
@@ -70,7 +72,7 @@ func (k Key) Cipher(purpose string) cipher.AEAD {
 	if err != nil {
 		panic(err) //nolint:forbidigo // likewise: AES has blocks of the right size
 	}
-	return seal
+	return strongbox.NewBox(seal)
 }
 
 // A token is base64url of: format (1 byte), expiry (Unix seconds, 8 bytes), id (16 bytes), caller (16 bytes), MAC (16 bytes).
