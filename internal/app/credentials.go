@@ -7,11 +7,16 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/config"
 	"github.com/guicassolato/mcp-gateway/internal/credential"
 	"github.com/guicassolato/mcp-gateway/internal/router"
+	"github.com/guicassolato/mcp-gateway/internal/session"
 )
 
 // assembleCredentials makes the part that gets tokens, and has them reach Envoys.
-func (g *gateway) assembleCredentials() {
-	g.tokens = credential.New(credential.Options{Logger: g.logger, OnChange: g.tokenChanged})
+func (g *gateway) assembleCredentials(key session.Key) {
+	o := credential.Options{Logger: g.logger, OnChange: g.tokenChanged}
+	if g.store != nil {
+		o.Replicas = &credential.Replicas{Records: g.store, Box: key.Box("exchanged-tokens"), DigestKey: key.Derive("exchanged-token-names")}
+	}
+	g.tokens = credential.New(o)
 	g.publisher.token = g.tokens.Token
 }
 

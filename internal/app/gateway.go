@@ -140,7 +140,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 		clusters = g.feed
 	}
 	g.publisher = newPublisher(cfg, clusters, s.controlPlane == controlPlaneIstio, s.ownTools(), g.logger, g.snapshotChanged)
-	g.assembleCredentials()
+	g.assembleCredentials(key)
 	if g.kube == nil {
 		g.metrics.ConfigTaken(time.Now())
 	}

@@ -36,7 +36,7 @@ const (
 type replicaSettings struct{ storeURL, storeCA, storeCert, storeKey, url string }
 
 func (s *replicaSettings) flags(f *pflag.FlagSet) {
-	f.StringVar(&s.storeURL, flagStore, "", "`URL` of a Redis or Valkey in which replicas share the sessions of clients: redis://, rediss:// for TLS, redis+sentinel:// or redis+cluster://. With a password, use the environment variable "+envStoreURL+". Empty: sessions are in this process alone")
+	f.StringVar(&s.storeURL, flagStore, "", "`URL` of a Redis or Valkey in which replicas share the sessions of clients and the tokens that callers' own were exchanged for: redis://, rediss:// for TLS, redis+sentinel:// or redis+cluster://. With a password, use the environment variable "+envStoreURL+". Empty: both are in this process alone")
 	f.StringVar(&s.storeCA, flagStoreCA, "", "`file` with the root certificates, as PEM, of that server (default: the machine's)")
 	f.StringVar(&s.storeCert, flagStoreCert, "", "`file` with a certificate, as PEM, for a server that wants one of its clients. It is read again for each connection")
 	f.StringVar(&s.storeKey, flagStoreKey, "", "`file` with the key of that certificate, as PEM")

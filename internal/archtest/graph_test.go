@@ -52,7 +52,7 @@ func rules() []rule {
 		{reason: "translation between the eras is pure: messages in, messages out", from: []string{"internal/bridge"}, never: in("broker", "router", "upstream", "session", "relay", "catalog", "xds")},
 		{reason: "translation knows no HTTP", from: []string{"internal/bridge"}, never: []string{"net/http"}, direct: true},
 		{reason: "who calls does not depend on what is called", from: []string{"internal/authn"}, never: in("broker", "router", "xds", "extproc", "upstream", "session", "relay", "catalog", "config")},
-		{reason: "tokens are got without knowing for whose calls", from: []string{"internal/credential"}, never: in("upstream", "broker", "router", "session", "catalog", "xds")},
+		{reason: "tokens are got without knowing for whose calls, nor what replicas share them by", from: []string{"internal/credential"}, never: in("upstream", "broker", "router", "session", "store", "catalog", "xds")},
 		{reason: "pages for users know neither the protocol nor what is called", from: []string{"internal/consent"}, never: in("broker", "router", "xds", "extproc", "upstream", "session", "relay", "catalog", "credential", "policy", "authn")},
 		{reason: "operators are told of what is, by functions: nothing depends on how it is shown", from: []string{"internal/admin", "internal/telemetry"}, never: in("broker", "router", "xds", "extproc", "upstream", "session", "relay")},
 		{reason: "workers do not know who asks", from: []string{"internal/upstream"}, never: in("broker", "router", "session", "relay", "xds")},

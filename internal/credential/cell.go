@@ -21,9 +21,17 @@ const (
 	rejectPause = 10 * time.Second
 )
 
+// known is what a cell knows as it needs a token.
+type known struct {
+	have bool // one that still serves
+	// doubt says that one was refused since the last was had: by a server, if refused has it, or by the authorization server.
+	doubt   bool
+	refused config.Secret
+}
+
 // cell is one token and the getting of the next: one request at a time, however many wait for it.
 type cell struct {
-	fetch func(ctx context.Context) (*grant, error)
+	fetch func(ctx context.Context, k known) (*grant, error)
 	// changed, if not nil, is called after each request, and when a token is given up.
 	changed func()
 	// strict says that a token is given up as soon as its renewal is refused: the caller whose it is may have lost it.
@@ -35,6 +43,8 @@ type cell struct {
 	failures int       // in a row
 	retry    time.Time // before which nobody is asked again
 	rejected time.Time
+	doubt    bool          // see known, as for the next
+	refused  config.Secret // the last token that a server refused, until there is another
 	flight   chan struct{} // closed when the request that runs has ended; nil if none runs
 }
 
@@ -96,25 +106,26 @@ func (c *cell) start(now time.Time) <-chan struct{} {
 		return nil
 	}
 	c.flight = make(chan struct{})
-	go c.ask(c.flight)
+	go c.ask(c.flight, known{have: c.valid(now) != nil, doubt: c.doubt, refused: c.refused})
 	return c.flight
 }
 
-func (c *cell) ask(flight chan struct{}) {
+func (c *cell) ask(flight chan struct{}, k known) {
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
-	got, err := c.tryFetch(ctx)
+	got, err := c.tryFetch(ctx, k)
 	c.mu.Lock()
 	now := time.Now()
 	c.flight = nil
 	if err == nil {
 		c.have, c.err, c.failures, c.retry = got, nil, 0, time.Time{}
+		c.doubt, c.refused = false, config.Secret{}
 	} else {
 		c.err = err
 		c.retry = now.Add(min(firstPause<<min(c.failures, 10), longestPause))
 		c.failures++
-		if refusal := (*Error)(nil); errors.As(err, &refusal) && refusal.Code != "" {
-			c.retry = now.Add(rejectPause) // asking the same again gets the same answer
+		if refused(err) {
+			c.retry, c.doubt = now.Add(rejectPause), true // asking the same again gets the same answer
 			if c.strict {
 				c.have = nil
 			}
@@ -127,13 +138,13 @@ func (c *cell) ask(flight chan struct{}) {
 	}
 }
 
-func (c *cell) tryFetch(ctx context.Context) (got *grant, err error) {
+func (c *cell) tryFetch(ctx context.Context, k known) (got *grant, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("asking for a token panicked: %v", p)
 		}
 	}()
-	return c.fetch(ctx)
+	return c.fetch(ctx, k)
 }
 
 // reject gives a token up that a server has refused, unless another has taken its place or the last one has just been given up.
@@ -145,6 +156,7 @@ func (c *cell) reject(token config.Secret) {
 		return
 	}
 	c.have, c.rejected, c.retry = nil, now, time.Time{}
+	c.doubt, c.refused = true, token
 	c.mu.Unlock()
 	if c.changed != nil {
 		c.changed()

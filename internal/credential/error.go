@@ -27,6 +27,12 @@ func (e *Error) CallerRefused() bool {
 	return false
 }
 
+// refused tells whether an authorization server has said no, rather than nothing.
+func refused(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code != ""
+}
+
 // ErrNoSubject means that a call with a token of the caller's is to be made, and the caller came with none.
 var ErrNoSubject = errors.New("the call has no bearer token that could be exchanged")
 

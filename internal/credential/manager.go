@@ -28,11 +28,14 @@ type Options struct {
 	OnChange func(servers []string, regained bool)
 	// MaxCallers is how many callers' tokens are kept for one client; 0 means DefaultMaxCallers.
 	MaxCallers int
+	// Replicas is how callers' tokens are shared with other replicas; nil means that they are not.
+	Replicas *Replicas
 }
 
 // Manager has the tokens of all servers. Servers with equal clients share theirs.
 type Manager struct {
 	opts    Options
+	sharing *sharing // nil for a replica that is alone
 	ctx     context.Context
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -53,7 +56,7 @@ func New(o Options) *Manager {
 		o.Transport = newTransport()
 	}
 	o.MaxCallers = cmp.Or(o.MaxCallers, DefaultMaxCallers)
-	m := &Manager{opts: o, sources: map[[sha256.Size]byte]*source{}}
+	m := &Manager{opts: o, sharing: newSharing(o.Replicas), sources: map[[sha256.Size]byte]*source{}}
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	return m
 }
@@ -108,7 +111,7 @@ func (m *Manager) source(cfg *config.OAuthClient) *source {
 	defer m.mu.Unlock()
 	src := m.sources[key]
 	if src == nil {
-		src = newSource(m, cfg)
+		src = newSource(m, key, cfg)
 		m.sources[key] = src
 	}
 	return src
@@ -196,6 +199,7 @@ func (none) Rejected(config.Secret)                       {}
 // source is one client of an authorization server and the tokens that it got.
 type source struct {
 	m       *Manager
+	key     [sha256.Size]byte // see keyOf
 	client  *client
 	shared  *cell
 	callers callers
@@ -208,9 +212,9 @@ type source struct {
 	failing bool
 }
 
-func newSource(m *Manager, cfg *config.OAuthClient) *source {
-	s := &source{m: m, client: &client{cfg: cfg, http: m.opts.Transport}, kick: make(chan struct{}, 1)}
-	s.shared = &cell{fetch: s.client.clientCredentials, changed: s.changed}
+func newSource(m *Manager, key [sha256.Size]byte, cfg *config.OAuthClient) *source {
+	s := &source{m: m, key: key, client: &client{cfg: cfg, http: m.opts.Transport}, kick: make(chan struct{}, 1)}
+	s.shared = &cell{fetch: func(ctx context.Context, _ known) (*grant, error) { return s.client.clientCredentials(ctx) }, changed: s.changed}
 	s.callers = newCallers(m.opts.MaxCallers)
 	return s
 }
@@ -301,12 +305,7 @@ func (s *source) caller(token config.Secret) Tokens {
 		return none{}
 	}
 	return cellTokens{s.callers.get(token, func() *cell {
-		return &cell{strict: true, fetch: func(ctx context.Context) (*grant, error) {
-			got, err := s.client.exchange(ctx, token)
-			if err == nil {
-				got.within(expiry(token))
-			}
-			return got, err
-		}}
+		e := &exchange{client: s.client, caller: token, record: s.m.sharing.record(s.key, token)}
+		return &cell{strict: true, fetch: e.fetch}
 	})}
 }

@@ -154,7 +154,7 @@ func (r *request) granted(body []byte, began time.Time) (*grant, error) {
 		return nil, r.fault("answered without an access_token")
 	case !strings.EqualFold(answer.TokenType, "bearer"):
 		return nil, r.fault(fmt.Sprintf("gave a token of type %.40q; only \"Bearer\" can be used", answer.TokenType))
-	case len(answer.AccessToken) > maxToken || strings.ContainsFunc(answer.AccessToken, func(c rune) bool { return c <= ' ' || c >= 0x7f }):
+	case !sendable(answer.AccessToken):
 		return nil, r.fault(fmt.Sprintf("gave a token that no header can carry: longer than %d bytes, or not visible ASCII", maxToken))
 	}
 	life := unknownLife
@@ -165,6 +165,11 @@ func (r *request) granted(body []byte, began time.Time) (*grant, error) {
 		}
 	}
 	return newGrant(config.NewSecret(answer.AccessToken), life, began), nil
+}
+
+// sendable tells whether a header can carry a token.
+func sendable(token string) bool {
+	return token != "" && len(token) <= maxToken && !strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c >= 0x7f })
 }
 
 // refusal reads an answer that is none of success (RFC 6749, section 5.2).
