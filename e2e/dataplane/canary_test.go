@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -30,6 +31,8 @@ func canaries() map[string]string {
 		"an argument of a call": "canary-argument-2FvXc7",
 		"a result of a call":    "canary-result-8ZuMa5",
 		"a client's cookie":     "canary-cookie-0XyGd3",
+		"an exchanged token":    "canary-exchanged-4NfTr9",
+		"the gateway's secret":  "canary-client-secret-1WjKe6",
 	}
 }
 
@@ -73,16 +76,35 @@ func newCanaryBed(t *testing.T) *canaryBed {
 		s.Credential = &config.CredentialSpec{Env: "CANARY_CREDENTIAL"}
 		s.Headers = map[string]string{"X-Key": b.birds["a server's header"]}
 	}
+	own := testbed.NewUpstream(t, testbed.Script{Tools: []testbed.Tool{{Name: "tool"}, {Name: "page", Call: page(http.StatusInternalServerError)}, {Name: "refuses", Call: page(http.StatusUnauthorized)}}})
 	b.Gateway = testbed.StartGateway(t, testbed.Options{
-		Mode: testbed.Fed, Servers: []config.ServerSpec{spec("good", good.URL, secret), spec("failing", failing.URL, secret)},
+		Mode: testbed.Fed, Servers: []config.ServerSpec{spec("good", good.URL, secret), spec("failing", failing.URL, secret), spec("own", own.URL, b.exchanging(t))},
 		Store: "redis://:" + b.birds["the store's password"] + "@" + b.redis, Flags: []string{"--log-level", "debug", "--envoy-access-log", b.access, "--envoy-audit-log", b.audit},
 		Env: []string{
-			"CANARY_CREDENTIAL=" + b.birds["a server's credential"], "MCP_GATEWAY_SESSION_KEY=" + b.birds["the session key"],
+			"CANARY_CREDENTIAL=" + b.birds["a server's credential"], "CANARY_CLIENT_SECRET=" + b.birds["the gateway's secret"], "MCP_GATEWAY_SESSION_KEY=" + b.birds["the session key"],
 			"OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "OTEL_EXPORTER_OTLP_ENDPOINT=" + b.collector.HTTP, "OTEL_BSP_SCHEDULE_DELAY=100", "OTEL_METRIC_EXPORT_INTERVAL=200",
 		},
 	})
-	b.AwaitTools(t, "good_tool", "good_page", "good_refuses", "good_cut")
+	b.AwaitTools(t, "good_tool", "good_page", "good_refuses", "good_cut", "own_tool", "own_page", "own_refuses")
 	return b
+}
+
+// exchanging has a server called with tokens of an authorization server that says what it was told whenever it refuses.
+func (b *canaryBed) exchanging(t *testing.T) func(*config.ServerSpec) {
+	as := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, secret, _ := r.BasicAuth()
+		if subject := r.PostFormValue("subject_token"); strings.Contains(subject, "eyJpc3MiOiJpIiwic3ViIjoiYm9iIn0") {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprintf(w, `{"error":"invalid_grant","error_description":"%s of %s"}`, subject, secret)
+			return
+		}
+		_, _ = fmt.Fprintf(w, `{"access_token":%q,"token_type":"Bearer","expires_in":300}`, b.birds["an exchanged token"])
+	}))
+	t.Cleanup(as.Close)
+	return withCredential(config.CredentialSpec{TokenExchange: &config.TokenExchangeSpec{
+		TokenURL: as.URL, ClientID: clientID, ClientSecret: config.SecretSpec{Env: "CANARY_CLIENT_SECRET"}, Audience: "own",
+	}})
 }
 
 // TestCanaries: secrets come out nowhere but where they belong, whatever fails: in no log, status, metric or trace, not in the store, and in no error that a client
@@ -94,9 +116,13 @@ func TestCanaries(t *testing.T) {
 	argument := fmt.Sprintf(`{"a":%q}`, b.birds["an argument of a call"])
 	cookie := []string{"Cookie", "session=" + b.birds["a client's cookie"]}
 	var errors strings.Builder
-	for _, tool := range []string{"good_tool", "good_page", "good_refuses", "good_cut", "good_unknown"} {
+	for _, tool := range []string{"good_tool", "good_page", "good_refuses", "good_cut", "good_unknown", "own_tool", "own_page", "own_refuses"} {
 		for range 2 { // by the broker, and straight
 			a := c.Call(t, tool, argument, cookie...)
+			if tool == "own_tool" {
+				a.Result(t)
+				continue
+			}
 			if tool != "good_tool" {
 				fmt.Fprintln(&errors, a.Status, a.Header, a.Body)
 				continue
@@ -112,11 +138,16 @@ func TestCanaries(t *testing.T) {
 	stranger.Session, stranger.Authorization = c.Session, "Bearer header.eyJpc3MiOiJpIiwic3ViIjoiYm9iIn0."+b.birds["a client's token"]
 	a := stranger.Call(t, "good_tool", argument)
 	fmt.Fprintln(&errors, a.Status, a.Header, a.Body)
+	bob := testbed.ConnectAs(t, b.Endpoint, "bob", stranger.Authorization)
+	a = bob.Call(t, "own_tool", "{}")
+	assert.Equal(t, http.StatusForbidden, a.Status, a)
+	fmt.Fprintln(&errors, a.Status, a.Header, a.Body)
 	assert.Contains(t, errors.String(), "good")
 	assert.NotContains(t, errors.String(), pageBird)
 
 	stored := b.stored(t)
 	assert.Contains(t, stored, "session:")
+	assert.Contains(t, stored, "exchanged:")
 	testbed.Await(t, "calls to be told of", func() bool {
 		log, err := os.ReadFile(b.audit)
 		return err == nil && strings.Contains(string(log), "page") && strings.Contains(b.collector.Written(t), "good_tool") && strings.Contains(b.collector.Written(t), "mcp")
@@ -145,17 +176,27 @@ func TestCanaries(t *testing.T) {
 // stored is all that is in the store.
 func (b *canaryBed) stored(t *testing.T) string {
 	t.Helper()
-	conn, err := net.Dial("tcp", b.redis)
+	const all = `local all = '' for _, k in ipairs(redis.call('KEYS', '*')) do all = all .. k .. ' ' .. table.concat(redis.call('HGETALL', k), ' ') end return all`
+	return evaluated(t, b.redis, b.birds["the store's password"], all)
+}
+
+// evaluated is the text that a script in a Redis returns.
+func evaluated(t *testing.T, address, password, script string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
 	require.NoError(t, err)
 	defer conn.Close()
-	const all = `local all = '' for _, k in ipairs(redis.call('KEYS', '*')) do all = all .. k .. ' ' .. table.concat(redis.call('HGETALL', k), ' ') end return all`
-	_, err = fmt.Fprintf(conn, "AUTH %s\r\nEVAL %q 0\r\n", b.birds["the store's password"], all)
-	require.NoError(t, err)
 	in := bufio.NewReader(conn)
-	line, err := in.ReadString('\n')
+	if password != "" {
+		_, err = fmt.Fprintf(conn, "AUTH %s\r\n", password)
+		require.NoError(t, err)
+		line, err := in.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "+OK\r\n", line)
+	}
+	_, err = fmt.Fprintf(conn, "EVAL %q 0\r\n", script)
 	require.NoError(t, err)
-	require.Equal(t, "+OK\r\n", line)
-	line, err = in.ReadString('\n')
+	line, err := in.ReadString('\n')
 	require.NoError(t, err)
 	size, err := strconv.Atoi(strings.Trim(line, "$\r\n"))
 	require.NoError(t, err, line)

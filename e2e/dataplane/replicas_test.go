@@ -32,7 +32,7 @@ func startCluster(t *testing.T, n int, servers ...config.ServerSpec) *cluster {
 	c.startRedis(t)
 	for range n {
 		c.replicas = append(c.replicas, testbed.StartGateway(t, testbed.Options{
-			Mode: testbed.Fed, Servers: servers, Store: "redis://" + c.address, Env: []string{"MCP_GATEWAY_SESSION_KEY=" + strings.Repeat("k", 32)},
+			Mode: testbed.Fed, Servers: servers, Store: "redis://" + c.address, Env: append(secretEnv(), "MCP_GATEWAY_SESSION_KEY="+strings.Repeat("k", 32)),
 		}))
 	}
 	for _, g := range c.replicas {
