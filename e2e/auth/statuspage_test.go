@@ -311,7 +311,7 @@ func TestStatusPageLoginOfPrograms(t *testing.T) {
 // ends the login at Keycloak, too.
 func TestStatusPageLoginGoesOn(t *testing.T) {
 	t.Parallel()
-	const lifespan = 5 * time.Second
+	const lifespan = 10 * time.Second
 	e := readLoginExample(t)
 	s := startStatusPage(t, e, loginRealm(t, e, func(realm map[string]any) { realm["accessTokenLifespan"] = lifespan.Seconds() }), "--cookie-refresh=1m", "--cookie-refresh=1s")
 	client := s.client(t)
