@@ -13,6 +13,7 @@ import (
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 	"github.com/guicassolato/mcp-gateway/internal/xds"
 )
 
@@ -69,6 +70,8 @@ type publisher struct {
 	token func(*config.Server) (config.Secret, bool)
 
 	history catalog.History
+	// counters are those of tools; nil means that nobody counts.
+	counters *tally.Set
 
 	mu     sync.Mutex // guards what follows
 	cfg    *config.Config
@@ -217,8 +220,13 @@ func (p *publisher) publish(now time.Time) (again time.Time) {
 		servers = append(servers, e.server)
 		v.urls[name] = e.server.URL()
 	}
+	counting := catalog.Counting{Set: p.counters}
+	if before := p.view.Load(); before != nil {
+		counting.Before = before.snapshot
+	}
 	v.snapshot = catalog.Build(catalog.Input{
-		Servers: servers, VirtualServers: cfg.VirtualServers, Reserved: p.reserved, States: states, Programmed: p.programmed,
+		Counting: counting,
+		Servers:  servers, VirtualServers: cfg.VirtualServers, Reserved: p.reserved, States: states, Programmed: p.programmed,
 		Cluster:  func(s *config.Server) string { return p.shown[s.Name].cluster },
 		HasToken: p.hasToken,
 		Carried:  func(s *config.Server) bool { return p.foreign && carriedByBroker(s) },

@@ -34,8 +34,8 @@ func rules() []rule {
 		return names
 	}
 	return []rule{
-		{reason: "leaves know nothing of this module", from: []string{"internal/wire", "internal/jsonrpc", "internal/sse", "internal/config", "internal/tracecontext", "internal/strongbox"}, never: []string{module}},
-		{reason: "what is told of ended calls depends on nobody who tells it or takes it", from: []string{"internal/callreport"}, never: in("app", "authn", "broker", "catalog", "config", "envoymodule", "extproc", "replica", "router", "session", "telemetry", "xds")},
+		{reason: "leaves know nothing of this module", from: []string{"internal/wire", "internal/jsonrpc", "internal/sse", "internal/config", "internal/tracecontext", "internal/strongbox", "internal/tally"}, never: []string{module}},
+		{reason: "what is told of ended calls depends on nobody who tells it or takes it", from: []string{"internal/callreport"}, never: in("app", "authn", "broker", "catalog", "config", "envoymodule", "extproc", "replica", "router", "session", "tally", "telemetry", "xds")},
 		{reason: "what replicas share is kept without knowing what it is", from: []string{"internal/store"}, never: []string{module}},
 		{reason: "the router decides, the broker answers: neither knows the other", from: []string{"internal/router"}, never: in("broker", "upstream", "extproc", "envoymodule", "answer", "replica", "xds", "app")},
 		{reason: "what becomes of an answer does not depend on who shows it", from: []string{"internal/answer"}, never: append(in("extproc", "envoymodule", "replica", "broker", "upstream", "xds"), "github.com/envoyproxy/")},

@@ -25,7 +25,7 @@ func TestAwaited(t *testing.T) {
 		"asked": {Health: HealthConnecting}, "down": {Health: HealthFailing}, "unrouted": {Health: HealthReady, Listing: listing},
 		"here": {Health: HealthReady, Listing: listing},
 	}, Programmed: func(cluster string) bool { return cluster != "unrouted" }})
-	for _, snap := range []*Snapshot{s, s.Portable().Snapshot()} {
+	for _, snap := range []*Snapshot{s, s.Portable().Snapshot(Counting{})} {
 		for name, want := range map[string]string{"new_x": "new", "asked_x": "asked", "down_x": "", "off_x": "", "un_t": "unrouted", "here_x": "", "x": ""} {
 			got := ""
 			if server := snap.Awaited(Tool, name); server != nil {

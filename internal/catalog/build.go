@@ -40,6 +40,7 @@ type Input struct {
 	Carried func(*config.Server) bool
 	// HasToken tells whether Envoy has the token of a server whose credential is config.ClientCredentials; nil means that it has none.
 	HasToken func(*config.Server) bool
+	Counting Counting
 }
 
 // Build makes a snapshot. It never fails: what cannot be shown is left out and reported.
@@ -206,6 +207,7 @@ func (b *builder) item(s *Server, timeoutOf func(tool string) time.Duration, kin
 		if place := networkRef(def); place != "" {
 			b.report(s, kind, it.PublicName, fmt.Sprintf("a schema of its definition refers to %.200q, on the network: the gateway does not fetch that, and what it says can change", place))
 		}
+		it.Calls = b.in.Counting.counter(it)
 	case Template:
 		match, err := compileTemplate(it.PublicName)
 		if err != nil {

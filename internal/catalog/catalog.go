@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 )
 
 // Kind is a kind of item that servers offer and the gateway aggregates.
@@ -214,6 +216,8 @@ type Item struct {
 	Timeout    time.Duration
 	// Params are the arguments of a tool that its calls repeat in headers.
 	Params []Param
+	// Calls counts those of a tool. What is counted is no part of the snapshot: the counter goes on in the next one. Nil where nobody counts.
+	Calls *tally.Counter
 
 	legacy json.RawMessage // the definition for clients with sessions, nil where that is no other
 	place  int             // in the list of its kind
@@ -281,6 +285,19 @@ func (s *Snapshot) Awaited(kind Kind, name string) *Server {
 
 // Find finds an item by its public name or URI.
 func (s *Snapshot) Find(kind Kind, publicName string) *Item { return s.lists[kind].byName[publicName] }
+
+// Tool finds a tool by the name that its server has for it.
+func (s *Snapshot) Tool(server, own string) *Item {
+	owner := s.byName[server]
+	if owner == nil {
+		return nil
+	}
+	it := s.Find(Tool, publicName(owner, Tool, own))
+	if it == nil || it.Server != owner {
+		return nil
+	}
+	return it
+}
 
 // Items are all items of a kind, ordered by public name.
 func (s *Snapshot) Items(kind Kind) []*Item { return s.lists[kind].items }

@@ -154,7 +154,7 @@ func TestHistoryIsBounded(t *testing.T) {
 func TestPinsTravel(t *testing.T) {
 	in := one(Tool, `{"name":"a"}`, `{"name":"b"}`, `{"name":"c"}`)
 	in.Servers[0].Pins = map[string]string{"a": digest(`{"name":"a"}`), "c": digest(`{"name":"a"}`)}
-	snap := Build(in).Portable().Snapshot()
+	snap := Build(in).Portable().Snapshot(Counting{})
 	assert.NotNil(t, snap.Find(Tool, "a"))
 	assert.NotNil(t, snap.Find(Tool, "b"))
 	assert.Nil(t, snap.Find(Tool, "c"))

@@ -92,8 +92,8 @@ func (p *PortableServer) size() int {
 }
 
 // Snapshot builds the snapshot again. The Portable must not be modified then.
-func (p *Portable) Snapshot() *Snapshot {
-	b := builder{in: Input{VirtualServers: p.VirtualServers, Reserved: p.Reserved}, snap: &Snapshot{reserved: p.Reserved, byName: make(map[string]*Server, len(p.Servers))}}
+func (p *Portable) Snapshot(counting Counting) *Snapshot {
+	b := builder{in: Input{VirtualServers: p.VirtualServers, Reserved: p.Reserved, Counting: counting}, snap: &Snapshot{reserved: p.Reserved, byName: make(map[string]*Server, len(p.Servers))}}
 	for i := range p.Servers {
 		s := p.Servers[i].Server
 		own := make(map[string]time.Duration, len(p.Servers[i].Timeouts))

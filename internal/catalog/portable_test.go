@@ -37,7 +37,7 @@ func carry(t testing.TB, snap *Snapshot) (*Snapshot, []byte) {
 		require.NoError(t, decoder.Decode(&part))
 		p.Append(&part)
 	}
-	return p.Snapshot(), text
+	return p.Snapshot(Counting{}), text
 }
 
 // TestParts: a part is as large as it may be, or has one server, and all together are the whole.

@@ -43,7 +43,7 @@ func TestUnlistedResources(t *testing.T) {
 		return ""
 	}
 	s := Build(Input{Servers: servers, States: states, VirtualServers: []config.VirtualServer{{Name: "v", Resources: []string{"db://two/x*"}}}})
-	for _, snap := range []*Snapshot{s, s.Portable().Snapshot()} {
+	for _, snap := range []*Snapshot{s, s.Portable().Snapshot(Counting{})} {
 		for uri, want := range map[string]string{
 			"db://one/a": "db", "db://one/unlisted": "db", "db://two/x/y": "db", "db://three/unlisted": "", "https://docs.example/other": "db",
 			"https://docs.example:8443/other": "files", "https://example/": "", "file:///unlisted": "", "note:2": "more-files", "no uri": "", "": "",

@@ -25,6 +25,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/replica"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -41,6 +42,7 @@ type gateway struct {
 	sessions  *session.Registry
 	session   *session.Session
 	hub       *replica.Hub
+	snapshot  *catalog.Snapshot
 	module    *Module
 	factory   shared.HttpFilterFactory
 	forgotten bool
@@ -90,6 +92,7 @@ func snapshot() *catalog.Snapshot {
 		})
 		in.States[name] = catalog.State{Health: catalog.HealthReady, Listing: listing}
 	}
+	in.Counting.Set = &tally.Set{}
 	return catalog.Build(in)
 }
 
@@ -101,6 +104,7 @@ func start(t testing.TB) *gateway {
 	g := &gateway{t: t, counted: map[string]int{}, module: New("1")}
 	g.sessions = session.NewRegistry(session.Options{Key: session.GenerateKey(), OnChange: func(token string) { g.hub.SessionChanged(token) }})
 	now := snapshot()
+	g.snapshot = now
 	g.hub = replica.NewHub(replica.HubOptions{
 		Version: "1", Settings: replica.Settings{Router: router.Options{MaxBody: maxBody, BrokerKey: "key"}, MaxIdle: time.Hour},
 		Sessions: g.sessions, Snapshot: func() *catalog.Snapshot { return now }, Counter: g, Logger: slog.New(slog.DiscardHandler),

@@ -15,6 +15,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
 	"github.com/guicassolato/mcp-gateway/internal/sse"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 )
 
 // TestLabels: a call goes on to its server with its labels, and with no byte changed that need not change (Invariant 1).
@@ -143,6 +144,41 @@ func TestTracks(t *testing.T) {
 	assert.Equal(t, "weather", cancel().request.GetOne("x-mcp-cluster").ToString())
 	e.end()
 	assert.Equal(t, "mcp_broker", cancel().request.GetOne("x-mcp-cluster").ToString())
+}
+
+// TestToolsAreCounted: each call that goes on, and for how long those go on that Envoy carries. The broker knows of those that it makes.
+func TestToolsAreCounted(t *testing.T) {
+	g := start(t)
+	g.replay = func(*router.Call) *router.Reply { return nil }
+	counts := func(server, tool string) tally.Counts {
+		g.hub.Sync()
+		return g.snapshot.Tool(server, tool).Calls.Counts()
+	}
+	e := g.post()
+	e.send(callOf("1", "p_read"))
+	assert.Equal(t, tally.Counts{Calls: 1, Open: 1}, counts("plain", "read"))
+	e.head("200", "application/json", false)
+	assert.Equal(t, tally.Counts{Calls: 1, Open: 1}, counts("plain", "read"), "until the last byte")
+	e.end()
+	assert.Equal(t, tally.Counts{Calls: 1}, counts("plain", "read"))
+
+	refused := g.post()
+	refused.send(callOf("2", "p_none"))
+	refused.end()
+	e = g.post()
+	e.send(callOf("3", "w_read"))
+	assert.Equal(t, tally.Counts{Calls: 1, Open: 1}, counts("weather", "read"))
+	e.head("404", "text/plain", false)
+	assert.Equal(t, tally.Counts{Calls: 1}, counts("weather", "read"), "the broker makes it again")
+	e.work()
+	e.end()
+	assert.Equal(t, tally.Counts{Calls: 1}, counts("weather", "read"))
+	e = g.post()
+	e.send(callOf("4", "w_write"))
+	assert.Equal(t, "mcp_broker", e.request.GetOne("x-mcp-cluster").ToString(), "its session is forgotten")
+	assert.Equal(t, tally.Counts{Calls: 1}, counts("weather", "write"))
+	e.end()
+	assert.Equal(t, tally.Counts{Calls: 1}, counts("weather", "write"))
 }
 
 // TestJudge: what no client must see of a server without sessions becomes an error; a reply of Envoy's own passes.

@@ -12,6 +12,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/replica"
 	"github.com/guicassolato/mcp-gateway/internal/router"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -42,6 +43,7 @@ type filter struct {
 
 	cancel  func() // the question to the hub
 	endCall func()
+	open    *tally.Counter // the call is one that goes on
 	answer  *answer.Answer
 	watched bool // its chunks are looked at
 	faulty  bool // it may be in any state
@@ -211,6 +213,7 @@ func (f *filter) decide(last shared.BodyBuffer) bool {
 	if f.direct && f.state.Calls() {
 		f.sent = time.Now()
 	}
+	f.count()
 	f.label(len(body))
 	if d.Body != nil {
 		if before != nil {
@@ -220,6 +223,19 @@ func (f *filter) decide(last shared.BodyBuffer) bool {
 		last.Append(d.Body)
 	}
 	return true
+}
+
+// count counts the call of a tool. Those that the broker makes, it knows to go on.
+func (f *filter) count() {
+	tool := f.decision.Tool
+	if tool == nil {
+		return
+	}
+	if f.direct {
+		f.open = tool
+		tool.Opened(1)
+	}
+	tool.Called(1)
 }
 
 // whole is the body: Envoy's own memory where it is in one piece, good until it is changed.

@@ -76,6 +76,8 @@ func (f *filter) take(step answer.Step) shared.HeadersStatus {
 		})
 		return shared.HeadersStatusStopAllAndWatermark
 	case answer.Replay:
+		f.open.Opened(-1) // the broker makes it, and counts it
+		f.open = nil
 		scheduler := f.handle.GetScheduler()
 		f.cancel = f.mirror.Replay(f.decision.Watch, func(r *router.Reply) {
 			scheduler.Schedule(func() { f.resume(func() answer.Step { return repeated(f.decision.Watch, r) }) })
@@ -188,8 +190,9 @@ func (f *filter) passed(end bool) {
 // release ends what goes on for a request outside of its callbacks.
 func (f *filter) release() {
 	f.over, f.watched = true, false
+	f.open.Opened(-1)
 	cancel, endCall := f.cancel, f.endCall
-	f.cancel, f.endCall = nil, nil
+	f.cancel, f.endCall, f.open = nil, nil, nil
 	if cancel != nil {
 		cancel()
 	}

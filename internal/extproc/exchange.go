@@ -99,6 +99,7 @@ func (x *exchange) headFirst() error {
 	if x.p.opts.Router.RouteHead(&x.req, d) {
 		x.decided = true
 		x.p.opts.Observer.Decided(d.Outcome(), 0)
+		d.Tool.Called(1)
 		if err := x.send(headersResponse(d)); err != nil {
 			return err
 		}
@@ -159,6 +160,7 @@ func (x *exchange) decide(trailers bool) error {
 		d.Set = append(d.Set, router.Header{Name: "content-length", Value: strconv.Itoa(len(body))})
 	}
 	x.p.opts.Observer.Decided(d.Outcome(), 0)
+	d.Tool.Called(1)
 	if x.whole {
 		if err := x.send(bodyResponse(d)); err != nil {
 			return err

@@ -29,6 +29,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/extproc"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -78,12 +79,13 @@ func (o *observer) told() (outcomes []string, faults int) {
 
 // gateway is a processor behind gRPC, with one session that has a session open with the server "weather".
 type gateway struct {
-	t        testing.TB
-	client   extprocv3.ExternalProcessorClient
-	observer *observer
-	session  *session.Session
-	snapshot *catalog.Snapshot
-	panics   atomic.Bool
+	t         testing.TB
+	client    extprocv3.ExternalProcessorClient
+	processor *extproc.Processor
+	observer  *observer
+	session   *session.Session
+	snapshot  *catalog.Snapshot
+	panics    atomic.Bool
 	// unauthorized are the servers of calls that were refused with status 401.
 	unauthorized chan string
 	replay       func(ctx context.Context, c *router.Call) (*http.Response, error)
@@ -104,7 +106,7 @@ func start(t testing.TB) *gateway {
 		servers = append(servers, config.Server{Name: name, Scheme: "http", Host: "127.0.0.1", Port: 2, Path: "/mcp", Hostname: name + ".example", Enabled: true, ToolPrefix: prefix})
 	}
 	g := &gateway{t: t, observer: &observer{}, unauthorized: make(chan string, 8)}
-	g.snapshot = catalog.Build(catalog.Input{Servers: servers, States: map[string]catalog.State{
+	g.snapshot = catalog.Build(catalog.Input{Servers: servers, Counting: catalog.Counting{Set: &tally.Set{}}, States: map[string]catalog.State{
 		"weather": {Health: catalog.HealthReady, Listing: listing},
 		"bare":    {Health: catalog.HealthReady, Listing: modern}, "named": {Health: catalog.HealthReady, Listing: modern},
 	}})
@@ -125,6 +127,7 @@ func start(t testing.TB) *gateway {
 		Token:        g.observer.token,
 		Logger:       slog.New(slog.DiscardHandler), Observer: g.observer,
 	})
+	g.processor = p
 	l := bufconn.Listen(1 << 20)
 	srv := grpc.NewServer()
 	p.Register(srv)

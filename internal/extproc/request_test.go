@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/stretchr/testify/assert"
@@ -244,6 +245,27 @@ func TestUnexpected(t *testing.T) {
 	}
 	_, faults := g.observer.told()
 	assert.Zero(t, faults)
+}
+
+// TestToolsAreCounted: each call that goes on, whether its headers or its body decided it.
+func TestToolsAreCounted(t *testing.T) {
+	g := start(t)
+	calls := func(server, tool string) uint64 { return g.snapshot.Tool(server, tool).Calls.Counts().Calls }
+	for range 2 {
+		g.watched("1", "read").leave()
+	}
+	e := g.stream()
+	e.send(headFirst("look", 10))
+	e.rest()
+	e = g.stream()
+	e.send(g.post())
+	e.send(requestBody(callOf("1", "w_none"), true))
+	e.rest()
+	assert.Equal(t, []uint64{2, 0, 1}, []uint64{calls("weather", "read"), calls("weather", "write"), calls("bare", "look")})
+	assert.Eventually(t, func() bool { return g.processor.InFlight() == 0 }, 10*time.Second, time.Millisecond, "nothing of what is over")
+	e = g.watched("1", "write")
+	assert.Equal(t, int64(1), g.processor.InFlight())
+	e.leave()
 }
 
 // TestReuse: nothing of one request is left in the next.

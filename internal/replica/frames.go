@@ -79,6 +79,7 @@ type answered struct {
 // report is what has been counted since the last one.
 type report struct {
 	Decisions []count
+	Tools     []toolCount
 	Faults    int
 	Used      []string // tokens of sessions
 }
@@ -86,4 +87,12 @@ type report struct {
 type count struct {
 	Outcome   string
 	Status, N int
+}
+
+// toolCount is about one tool whose calls have changed, by its server's own name for it.
+type toolCount struct {
+	Server, Tool string
+	// Calls are those since the last report, Open those that go on now.
+	Calls uint64
+	Open  int64
 }

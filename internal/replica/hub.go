@@ -16,6 +16,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 )
 
 // Counter takes what mirrors have counted.
@@ -176,7 +177,7 @@ func (h *Hub) serve(ctx context.Context, conn net.Conn) {
 	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	p := &peer{hub: h, conn: conn, dirty: map[string]bool{}, wake: make(chan struct{}, 1), questions: map[uint64]context.CancelFunc{}}
+	p := &peer{hub: h, conn: conn, dirty: map[string]bool{}, open: map[*tally.Counter]int64{}, wake: make(chan struct{}, 1), questions: map[uint64]context.CancelFunc{}}
 	decoder := gob.NewDecoder(conn)
 	if err := h.greet(decoder); err != nil {
 		h.refuse(ctx, err)
@@ -194,6 +195,7 @@ func (h *Hub) serve(ctx context.Context, conn net.Conn) {
 		_ = conn.Close()
 	}()
 	err := p.read(ctx, decoder)
+	p.closed()
 	cancel()
 	p.poke()
 	err = errors.Join(err, <-written)

@@ -17,6 +17,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 )
 
 const (
@@ -56,6 +57,7 @@ type Mirror struct {
 
 	counters
 	ended    ended
+	tools    tally.Set
 	tokens   tokenHeads
 	pending  pending
 	lastUsed time.Time // belongs to the writer
@@ -147,7 +149,7 @@ func (m *Mirror) take(p *push) {
 	if p.Catalog != nil {
 		m.coming.Append(p.Catalog)
 		if !p.More {
-			m.snapshot.Store(m.coming.Snapshot())
+			m.snapshot.Store(m.coming.Snapshot(catalog.Counting{Set: &m.tools, Before: m.snapshot.Load()}))
 			m.coming = catalog.Portable{}
 		}
 	}
@@ -194,6 +196,7 @@ func (m *Mirror) write(ctx context.Context, conn net.Conn) error {
 	if err := encoder.Encode(&tell{Version: m.version}); err != nil {
 		return err
 	}
+	m.tellOpenAnew()
 	for {
 		if err := m.tellEnded(encoder, &spare); err != nil {
 			return err
@@ -237,6 +240,19 @@ func (m *Mirror) tellEnded(encoder *gob.Encoder, spare *[]byte) error {
 	return nil
 }
 
+// tellOpenAnew has the calls told that go on: a new hub does not know of them.
+func (m *Mirror) tellOpenAnew() {
+	snapshot := m.snapshot.Load()
+	if snapshot == nil {
+		return
+	}
+	for _, it := range snapshot.Items(catalog.Tool) {
+		if it.Calls.Open() != 0 {
+			it.Calls.Touch()
+		}
+	}
+}
+
 func (m *Mirror) tellCounted(encoder *gob.Encoder, now time.Time) error {
 	if r := m.report(now); r != nil {
 		return encoder.Encode(&tell{Report: r})
@@ -252,7 +268,10 @@ func (m *Mirror) report(now time.Time) *report {
 		m.lastUsed = now
 		r.Used = state.sessions.Used()
 	}
-	if len(r.Decisions) == 0 && r.Faults == 0 && len(r.Used) == 0 {
+	m.tools.Look(func(c *tally.Counter, calls uint64) {
+		r.Tools = append(r.Tools, toolCount{Server: c.Server, Tool: c.Tool, Calls: calls, Open: c.Open()})
+	})
+	if len(r.Decisions) == 0 && r.Faults == 0 && len(r.Used) == 0 && len(r.Tools) == 0 {
 		return nil
 	}
 	return r

@@ -15,6 +15,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 )
 
 const (
@@ -31,8 +32,9 @@ type peer struct {
 	wake    chan struct{}
 	synced  atomic.Bool
 	lagging atomic.Bool
-	sent    [sha256.Size]byte // of the catalog; belongs to the writer
-	calls   callreport.Reader // belongs to the reader
+	sent    [sha256.Size]byte        // of the catalog; belongs to the writer
+	open    map[*tally.Counter]int64 // calls that go on there; belongs to the reader
+	calls   callreport.Reader        // belongs to the reader
 	asked   sync.WaitGroup
 
 	mu        sync.Mutex // guards what follows
@@ -251,11 +253,34 @@ func (p *peer) report(r *report) {
 	for _, c := range r.Decisions {
 		p.hub.opts.Counter.Count(c.Outcome, c.Status, c.N)
 	}
+	for i := range r.Tools {
+		p.called(&r.Tools[i])
+	}
 	if r.Faults > 0 {
 		p.hub.opts.Counter.Faults(r.Faults)
 	}
 	for _, token := range r.Used {
 		_, _ = p.hub.opts.Sessions.Lookup(token) // which is a use; what has ended meanwhile is pushed
+	}
+}
+
+// called takes what has been counted of one tool. What is not in the catalog any more is nobody's business.
+func (p *peer) called(c *toolCount) {
+	it := p.hub.opts.Snapshot().Tool(c.Server, c.Tool)
+	if it == nil || it.Calls == nil {
+		return
+	}
+	it.Calls.Called(c.Calls)
+	it.Calls.Opened(c.Open - p.open[it.Calls])
+	if p.open[it.Calls] = c.Open; c.Open == 0 {
+		delete(p.open, it.Calls)
+	}
+}
+
+// closed ends the calls that nobody tells of any more.
+func (p *peer) closed() {
+	for counter, n := range p.open {
+		counter.Opened(-n)
 	}
 }
 

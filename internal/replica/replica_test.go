@@ -23,6 +23,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/replica"
 	"github.com/guicassolato/mcp-gateway/internal/router"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 	"github.com/guicassolato/mcp-gateway/internal/tracecontext"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
@@ -38,6 +39,7 @@ type process struct {
 	key      session.Key
 	sessions *session.Registry
 	hub      *replica.Hub
+	snapshot *catalog.Snapshot
 	end      func()
 
 	mu           sync.Mutex
@@ -67,7 +69,10 @@ func snapshot(tools ...string) *catalog.Snapshot {
 		listing.Items[catalog.Tool] = append(listing.Items[catalog.Tool], json.RawMessage(`{"name":"`+tool+`"}`))
 	}
 	servers := []config.Server{{Name: "weather", Scheme: "http", Host: "127.0.0.1", Port: 1, Path: "/mcp", Hostname: "weather.example", Enabled: true}}
-	return catalog.Build(catalog.Input{Servers: servers, States: map[string]catalog.State{"weather": {Health: catalog.HealthReady, Listing: listing}}})
+	return catalog.Build(catalog.Input{
+		Servers: servers, States: map[string]catalog.State{"weather": {Health: catalog.HealthReady, Listing: listing}},
+		Counting: catalog.Counting{Set: &tally.Set{}},
+	})
 }
 
 func socket(t testing.TB) string {
@@ -83,6 +88,7 @@ func newProcess(t testing.TB, path string, key session.Key, traces ...traceconte
 	p := &process{t: t, socket: path, key: key, counted: map[string]int{}}
 	p.sessions = session.NewRegistry(session.Options{Key: key, OnChange: func(token string) { p.hub.SessionChanged(token) }})
 	now := snapshot("read")
+	p.snapshot = now
 	routing := router.Options{MaxBody: 1 << 20, BrokerKey: "key"}
 	for _, traces := range traces {
 		routing.Traces = traces
@@ -342,6 +348,42 @@ func TestQuestions(t *testing.T) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	assert.Equal(t, []string{"weather"}, p.unauthorized)
+}
+
+// TestToolCalls: what is counted of a tool is known here, what goes on as well, and that only for as long as somebody can tell that it has ended.
+func TestToolCalls(t *testing.T) {
+	path, key := socket(t), session.GenerateKey()
+	first := newProcess(t, path, key)
+	s := first.session()
+	m := mirror(t, path, "1")
+	synced(t, first)
+	counts := func(p *process) tally.Counts {
+		p.hub.Sync()
+		return p.snapshot.Tool("weather", "read").Calls.Counts()
+	}
+	tool := call(m, s, "read").Tool
+	require.NotNil(t, tool)
+	for range 3 {
+		tool.Called(1)
+		tool.Opened(1)
+	}
+	tool.Opened(-1)
+	assert.Equal(t, tally.Counts{Calls: 3, Open: 2}, counts(first))
+	tool.Called(1)
+	first.hub.Publish(snapshot("read", "write"))
+	first.hub.Sync()
+	assert.Same(t, tool, call(m, s, "read").Tool, "another catalog, the same counter")
+	assert.Equal(t, tally.Counts{Calls: 4, Open: 2}, counts(first))
+	call(m, s, "write").Tool.Called(1) // which the hub's own snapshot does not have
+	assert.Equal(t, tally.Counts{Calls: 4, Open: 2}, counts(first))
+	first.end()
+	assert.Equal(t, tally.Counts{Calls: 4}, first.snapshot.Tool("weather", "read").Calls.Counts(), "nobody tells of their ends any more")
+
+	second := newProcess(t, path, key)
+	synced(t, second)
+	assert.Equal(t, tally.Counts{Open: 2}, counts(second), "what goes on is told anew, what was counted is not")
+	tool.Opened(-2)
+	assert.Equal(t, tally.Counts{}, counts(second))
 }
 
 func TestCounts(t *testing.T) {

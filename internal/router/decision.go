@@ -10,6 +10,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -65,6 +66,8 @@ type Decision struct {
 	Watch *Call
 	// Track, if not nil, says that the call must be known as in flight until it has been answered.
 	Track *Call
+	// Tool counts a call of a tool, where the decision is to let it go on.
+	Tool *tally.Counter
 }
 
 // Outcome is what metrics call it: "server", "broker" or "reply".

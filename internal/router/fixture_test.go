@@ -12,6 +12,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
 	"github.com/guicassolato/mcp-gateway/internal/session"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
@@ -146,7 +147,7 @@ func newSnapshot(more []json.RawMessage) *catalog.Snapshot {
 			{Name: "forecasts", Tools: []string{"weather_get_*", "tool_*"}, Prompts: []string{"weather_brief"}, Resources: []string{"weather://city/R*"}},
 			{Name: "team/nightly", Servers: []string{"calc"}},
 		},
-		Programmed: func(cluster string) bool { return cluster != "unprogrammed" },
+		Programmed: func(cluster string) bool { return cluster != "unprogrammed" }, Counting: catalog.Counting{Set: &tally.Set{}},
 	}
 	for name, l := range listings {
 		in.States[name] = catalog.State{Health: catalog.HealthReady, Listing: l}

@@ -269,6 +269,7 @@ func (x *exchange) facts(it *catalog.Item, header, key, own, public string) {
 	x.d.fact(wire.HeaderServer, wire.KeyServer, it.Server.Name)
 	x.d.fact(header, key, own)
 	x.d.fact(wire.HeaderPublicName, wire.KeyPublicName, public)
+	x.d.Tool = it.Calls
 	if it.Hints != "" {
 		x.d.fact(wire.HeaderHints, wire.KeyHints, it.Hints)
 	}

@@ -47,6 +47,31 @@ func TestOneSnapshotPerRequest(t *testing.T) {
 	}
 }
 
+// TestToolOfADecision: a call of a tool comes with the counter of that very tool, under whatever name the client knows it and whoever makes the call.
+func TestToolOfADecision(t *testing.T) {
+	w := newWorld(t)
+	for body, want := range map[string]string{
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"weather_alert"}}`:            "weather alert",
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add"}}`:                      "calc add",
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"n_find"}}`:                   "team/notes find",
+		`{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"weather_brief"}}`:           "",
+		`{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"weather://today"}}`:       "",
+		`{"jsonrpc":"2.0","id":1,"method":"tools/list"}`:                                              "",
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"nobodys"}}`:                  "",
+		`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7,"name":"calc"}}`: "",
+	} {
+		d := new(Decision)
+		w.router.Route(post(w.open.Token()), []byte(body), d)
+		got := ""
+		if d.Tool != nil {
+			got = d.Tool.Server + " " + d.Tool.Tool
+		}
+		assert.Equal(t, want, got, body)
+		d.Reset()
+		assert.Nil(t, d.Tool)
+	}
+}
+
 // TestReuse proves that nothing of one request is seen in the next, as adapters keep Request and Decision.
 func TestReuse(t *testing.T) {
 	w := newWorld(t)
