@@ -140,6 +140,7 @@ func (g *gateway) assemble(cfg *config.Config) error {
 		clusters = g.feed
 	}
 	g.publisher = newPublisher(cfg, clusters, s.controlPlane == controlPlaneIstio, s.ownTools(), g.logger, g.snapshotChanged)
+	g.publisher.counters = g.metrics.Tools().Set()
 	g.assembleCredentials(key)
 	if g.kube == nil {
 		g.metrics.ConfigTaken(time.Now())
@@ -303,6 +304,7 @@ func (g *gateway) start(ctx context.Context) error {
 	g.running.Go(func() { g.publisher.Run(ctx) })
 	g.running.Go(func() { g.sessions.Run(ctx) })
 	g.running.Go(func() { g.metrics.Carried().Run(ctx) })
+	g.running.Go(func() { g.metrics.Tools().Run(ctx) })
 	current := g.watched.current()
 	g.running.Go(func() { g.watch(ctx, current) })
 	if g.policies != nil {

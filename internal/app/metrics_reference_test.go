@@ -1,6 +1,7 @@
 package app
 
 import (
+	"encoding/json"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -25,11 +26,16 @@ const metricsReference = "../../docs/reference/metrics.md"
 
 // TestMetricsReference: the reference has what broker and router serve; this test makes it anew with -update.
 func TestMetricsReference(t *testing.T) {
-	snap := catalog.Build(catalog.Input{Servers: []config.Server{{Name: "a", Enabled: true}}})
+	var snap *catalog.Snapshot
 	m := telemetry.NewMetrics("1", telemetry.Sources{
 		Snapshot: func() *catalog.Snapshot { return snap }, Sessions: func() int { return 1 },
 		Calls: func() map[string]telemetry.Calls { return map[string]telemetry.Calls{"a": {}} },
 	})
+	snap = catalog.Build(catalog.Input{
+		Servers: []config.Server{{Name: "a", Enabled: true}}, Counting: catalog.Counting{Set: m.Tools().Set()},
+		States: map[string]catalog.State{"a": {Health: catalog.HealthReady, Listing: &catalog.Listing{Items: [4][]json.RawMessage{{json.RawMessage(`{"name":"x"}`)}}}}},
+	})
+	snap.Tool("a", "x").Calls.Called(1)
 	observed, err := m.NewObserved(t.Context(), "1", func(string) (string, bool) { return "", false })
 	require.NoError(t, err)
 	for _, item := range []string{wire.KeyTool, wire.KeyPrompt} {
@@ -41,7 +47,7 @@ func TestMetricsReference(t *testing.T) {
 	}
 	observed.SessionEnded(time.Second, wire.LatestSession)
 	m.Listed("a")
-	m.Called("a")(http.StatusOK)
+	m.Called("a", nil)(http.StatusOK)
 	m.Router().Decided("server", 0)
 	m.Policies().Taken(time.Now(), 1)
 	m.Replicas()

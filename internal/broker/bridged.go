@@ -16,6 +16,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/relay"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 	"github.com/guicassolato/mcp-gateway/internal/upstream"
 )
 
@@ -40,6 +41,7 @@ type bridged struct {
 	b      *Broker
 	asker  asker
 	server *catalog.Server
+	tool   *tally.Counter // of the one that is called, if it is one
 	method string
 	body   []byte // for the server
 	// key is what the call is known by to its client, id what it is known by to the server.
@@ -88,7 +90,7 @@ func (i item) last() bool { return i.answer != nil || i.fault != nil }
 // newBridged begins a call, in the trace of the request's context. It is made by run.
 func (b *Broker) newBridged(ctx context.Context, a asker, server *catalog.Server, m *jsonrpc.Message) (*bridged, error) {
 	c := &bridged{
-		b: b, asker: a, server: server, method: m.MethodName(), attached: true,
+		b: b, asker: a, server: server, tool: b.counterOf(server, m), method: m.MethodName(), attached: true,
 		id:   b.callPrefix + strconv.FormatUint(b.lastCall.Add(1), 10),
 		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), less: make(chan struct{}, 1),
 	}
@@ -111,7 +113,7 @@ func (c *bridged) ended(outcome string) {
 // that does not know the session has not begun the call.
 func (c *bridged) run() {
 	defer c.cancel()
-	c.b.calling(c.ctx, c.server.Name, func() int {
+	c.b.calling(c.ctx, c.server.Name, c.tool, func() int {
 		err := c.attempt()
 		if errors.Is(err, upstream.ErrSessionUnknown) || errors.Is(err, errOutdated) {
 			err = c.attempt()

@@ -41,7 +41,7 @@ func (b *Broker) carry(w http.ResponseWriter, r *http.Request, s *session.Sessio
 		}
 		return
 	}
-	b.calling(r.Context(), name, func() int { return b.carryInSession(w, r, s, m, server) })
+	b.calling(r.Context(), name, b.counterOf(server, m), func() int { return b.carryInSession(w, r, s, m, server) })
 }
 
 // carryInSession makes a call in the session's backend session, and returns the status of its answer.
@@ -106,7 +106,7 @@ func (b *Broker) Replay(ctx context.Context, s *session.Session, server *catalog
 	if access != nil && !access.Allows(carried(b.opts.Snapshot(), server, &m)) {
 		return nil, forbidden(m.ID.Of(body))
 	}
-	over := b.opts.Observer.Called(server.Name)
+	over := b.opts.Observer.Called(server.Name, b.counterOf(server, &m))
 	resp, err := b.call(ctx, callerOf(s, authorization), server, m.ID.Of(body), body)
 	if fault := (*jsonrpc.Error)(nil); errors.As(err, &fault) {
 		over(statusOf(fault))

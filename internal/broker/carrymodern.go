@@ -34,7 +34,7 @@ func (b *Broker) carryModern(w http.ResponseWriter, r *http.Request, m *jsonrpc.
 
 // callModern makes a call and gives the client the answer. Where there is one, seal changes each message of the server's.
 func (b *Broker) callModern(w http.ResponseWriter, r *http.Request, m *jsonrpc.Message, server *catalog.Server, body []byte, seal func([]byte) []byte) {
-	b.calling(r.Context(), server.Name, func() int {
+	b.calling(r.Context(), server.Name, b.counterOf(server, m), func() int {
 		resp, answer := b.postModern(r, m, server, body)
 		return b.answerModern(w, r, m, resp, answer, seal)
 	})

@@ -31,6 +31,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/session"
 	"github.com/guicassolato/mcp-gateway/internal/sse"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 	"github.com/guicassolato/mcp-gateway/internal/upstream"
 )
 
@@ -178,7 +179,7 @@ func (f *fixture) addServer(n network, srv server) {
 
 // rebuild makes the snapshot anew and returns the one before.
 func (f *fixture) rebuild() (old, now *catalog.Snapshot) {
-	now = catalog.Build(catalog.Input{Servers: f.config, VirtualServers: f.virtual, States: f.states})
+	now = catalog.Build(catalog.Input{Servers: f.config, VirtualServers: f.virtual, States: f.states, Counting: catalog.Counting{Set: &tally.Set{}}})
 	return f.snapshot.Swap(now), now
 }
 

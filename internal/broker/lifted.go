@@ -136,15 +136,8 @@ func (c *lifted) end(why string) {
 
 // paramsOf are the arguments that a call has to repeat in headers.
 func (b *Broker) paramsOf(server *catalog.Server, m *jsonrpc.Message) []bridge.Param {
-	if m.MethodName() != "tools/call" {
-		return nil
-	}
-	name, err := jsonrpc.Unquote(m.Param("name").Of(m.Body))
-	if err != nil {
-		return nil
-	}
-	it := b.opts.Snapshot().Find(catalog.Tool, server.Prefix+name)
-	if it == nil || it.Server.Name != server.Name {
+	it := b.tool(server, m)
+	if it == nil {
 		return nil
 	}
 	out := make([]bridge.Param, 0, len(it.Params))
@@ -166,7 +159,7 @@ func levelOf(params json.RawMessage) string {
 
 // run makes the call, as often as the server wants to be asked with more input.
 func (c *lifted) run() {
-	c.b.calling(c.ctx, c.server.Name, c.make)
+	c.b.calling(c.ctx, c.server.Name, c.b.counterOf(c.server, c.m), c.make)
 }
 
 // make returns the HTTP status that the call counts as.

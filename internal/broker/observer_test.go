@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -13,7 +14,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 )
 
 // counted is what a broker has told to be counted, in order.
@@ -22,6 +25,7 @@ type counted struct {
 	list   []string
 	active map[string]int // calls that go on, by server
 	over   []string       // calls that have ended: server and status
+	tools  []string       // whose counters were given with calls
 }
 
 func (c *counted) add(what string) {
@@ -33,13 +37,16 @@ func (c *counted) add(what string) {
 func (c *counted) HandedOver(reached bool)        { c.add(fmt.Sprint("handed over ", reached)) }
 func (c *counted) Translated(era, outcome string) { c.add(era + " " + outcome) }
 
-func (c *counted) Called(server string) func(int) {
+func (c *counted) Called(server string, tool *tally.Counter) func(int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.active == nil {
 		c.active = map[string]int{}
 	}
 	c.active[server]++
+	if tool != nil {
+		c.tools = append(c.tools, tool.Tool)
+	}
 	return func(status int) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -143,7 +150,9 @@ func TestLiveCalls(t *testing.T) {
 	for name, kind := range kinds {
 		t.Run(name, func(t *testing.T) {
 			server, begun := hangs(kind.result)
-			f := start(t, kind.server("weather", server))
+			weather := kind.server("weather", server)
+			weather.listing.Items[catalog.Tool] = []json.RawMessage{[]byte(`{"name":"t"}`), []byte(`{"name":"odd"}`), []byte(`{"name":"hang"}`)}
+			f := start(t, weather)
 			call := func(tool string) request {
 				if kind.modern {
 					return modern{method: "tools/call", params: `"name":"` + tool + `"`}.request()
@@ -172,6 +181,7 @@ func TestLiveCalls(t *testing.T) {
 				f.do(request{method: http.MethodDelete, session: r.session}) // a call outlives its connection, and not its session
 			}
 			f.counted.calls(t, "weather", 0, "weather 200", "weather 502", "weather 0")
+			assert.Equal(t, []string{"t", "odd", "hang"}, f.counted.tools)
 		})
 	}
 }

@@ -21,7 +21,8 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
-// maxSeries bounds the series of one histogram. What is beyond it is counted together, under the attribute otel.metric.overflow.
+// maxSeries bounds the series of one histogram, and the tools that have one of their own. What is beyond it is counted together, in a histogram under the attribute
+// otel.metric.overflow.
 const maxSeries = 2000
 
 // scope is who measures, in OpenTelemetry's words.
@@ -33,6 +34,7 @@ type Call = callreport.Call
 // Observed measures calls by OpenTelemetry's conventions for MCP, and makes spans of them.
 type Observed struct {
 	server, client, session metric.Float64Histogram
+	tools                   *Tools
 	spans                   *spans // nil where nobody wants traces
 	sampling                tracecontext.Sampling
 	shutdown                []func(context.Context) *Lost // nil if nothing was lost
@@ -65,7 +67,7 @@ func (m *Metrics) NewObserved(ctx context.Context, version string, lookup func(s
 			sdkmetric.WithProducer(prombridge.NewMetricProducer(prombridge.WithGatherer(m.registry))))))
 	}
 	meters := sdkmetric.NewMeterProvider(options...)
-	o := &Observed{shutdown: []func(context.Context) *Lost{func(ctx context.Context) *Lost {
+	o := &Observed{tools: m.tools, shutdown: []func(context.Context) *Lost{func(ctx context.Context) *Lost {
 		if err := meters.Shutdown(ctx); err != nil {
 			return &Lost{What: "metrics", Endpoint: env.endpoint("METRICS"), Err: err}
 		}
@@ -116,6 +118,7 @@ func (o *Observed) Took(c Call) {
 	if !o.told.Load() { // all goroutines have it at hand for as long as nobody writes it
 		o.told.Store(true)
 	}
+	o.tools.ended(&c)
 	known := o.attributes(&c)
 	o.server.Record(context.Background(), c.Duration.Seconds(), known.option)
 	if c.Upstream > 0 && !c.Broker {

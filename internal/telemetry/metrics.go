@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 )
 
 // namespace begins the name of every metric of the gateway's own.
@@ -39,6 +40,7 @@ type Metrics struct {
 	// translated are calls between the protocol's eras.
 	translated *prometheus.CounterVec
 	carried    Carried
+	tools      *Tools
 	// histograms are those of calls; nil where calls are not measured.
 	histograms prometheus.Gatherer
 }
@@ -60,7 +62,7 @@ func NewMetrics(version string, sources Sources) *Metrics {
 		listings: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Name: "upstream_listings_total", Help: "New lists of tools, prompts and resources taken from a server.",
 		}, []string{"server"}),
-		translated: newTranslated(),
+		translated: newTranslated(), tools: newTools(sources.Snapshot),
 	}
 	m.replicas = sync.OnceValue(m.newReplicaMetrics)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -70,7 +72,7 @@ func NewMetrics(version string, sources Sources) *Metrics {
 	m.reloads.WithLabelValues("success")
 	m.reloads.WithLabelValues("failure")
 	m.registry.MustRegister(build, m.router.decisions, m.router.faults, m.reloads, m.reloaded, m.good, m.listings, m.translated,
-		&state{sources: sources, carried: &m.carried},
+		&state{sources: sources, carried: &m.carried}, m.tools,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -115,5 +117,10 @@ func (m *Metrics) Forget(server string) {
 // Carried are the calls that the broker makes.
 func (m *Metrics) Carried() *Carried { return &m.carried }
 
-// Called counts a call that the broker makes.
-func (m *Metrics) Called(server string) (over func(status int)) { return m.carried.Called(server) }
+// Tools are the calls of tools.
+func (m *Metrics) Tools() *Tools { return m.tools }
+
+// Called counts a call that the broker makes, of a tool if it has a counter.
+func (m *Metrics) Called(server string, tool *tally.Counter) (over func(status int)) {
+	return called(tool, m.carried.Called(server))
+}
