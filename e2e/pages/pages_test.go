@@ -77,6 +77,14 @@ func TestPages(t *testing.T) {
 		var s testbed.Status
 		return json.Unmarshal([]byte(testbed.Get(t, g.Admin+"/status").Body), &s) == nil && len(s.Tools) == tools && strings.Contains(fmt.Sprint(s.Servers), "refused")
 	})
+	client := testbed.Connect(t, g.Endpoint)
+	for range 3 {
+		client.Call(t, "weather_forecast", "{}").Result(t)
+	}
+	client.Call(t, "many_tool_0042", "{}").Result(t)
+	other := testbed.Connect(t, g.Endpoint)
+	body, _ := other.ToolCall("weather_slow", "{}")
+	other.Open(t, http.MethodPost, body) // it goes on at the broker for as long as the test
 	browse(t, "open.mjs", map[string]any{"admin": g.Admin, "endpoint": g.Endpoint, "tools": tools})
 }
 

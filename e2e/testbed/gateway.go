@@ -324,7 +324,12 @@ type Status struct {
 		Sessions, Programmed        bool
 	}
 	Problems []struct{ Server, Kind, Name, Message string }
-	Tools    []struct{ Name, Server, OwnName, Hash string }
+	Tools    []struct {
+		Name, Server, OwnName, Hash string
+		Calls, Open, Failed         int
+	}
+	// ToolCalls says of which calls of tools something is known.
+	ToolCalls struct{ Open, Failed string }
 	// VirtualServers are counted by what they have.
 	VirtualServers []struct {
 		Name, Path                           string

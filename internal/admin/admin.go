@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/policy"
@@ -40,6 +41,9 @@ type Options struct {
 	PolicyEngine func() bool
 	// Discovery is the last of a server.
 	Discovery func(server string) Discovery
+	// Started is when calls of tools began to be counted, ToolCalls what is known of them.
+	Started   time.Time
+	ToolCalls func() Known
 	// Streams are the open ones of clients, Calls what the broker is answering.
 	Streams, Calls func() int
 	// Loads are those of servers by their names, as Envoys carry them, nil where no Envoy tells of them; Carried are those that the broker carries itself.
@@ -70,6 +74,9 @@ func (o *Options) complete() {
 	}
 	if o.Carried == nil {
 		o.Carried = func() map[string]Load { return nil }
+	}
+	if o.ToolCalls == nil {
+		o.ToolCalls = func() Known { return Known{BrokersCalls, BrokersCalls} }
 	}
 	none := func() int { return 0 }
 	if o.Streams == nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -67,10 +68,16 @@ func busy() Options {
 			{Name: "all-of-weather", Servers: []string{"weather"}},
 			{Name: "nothing"},
 		},
-		Programmed: func(cluster string) bool { return cluster != "late" },
+		Programmed: func(cluster string) bool { return cluster != "late" }, Counting: catalog.Counting{Set: &tally.Set{}},
 	})
+	storm := snap.Find(catalog.Tool, "weather_storm").Calls
+	storm.Called(1200)
+	storm.Opened(3)
+	storm.Failed()
+	storm.SetRate(2.5)
+	snap.Find(catalog.Tool, "now").Calls.Called(1)
 	return Options{
-		Version:  "1.2.3",
+		Version: "1.2.3", Started: moment(7),
 		NotReady: func() []string { return nil },
 		Config: func() Config {
 			return Config{File: "config.yaml", Loaded: moment(0), Problems: []string{"config.yaml:3:5: servers[0].nam: unknown key"}}

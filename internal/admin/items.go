@@ -15,9 +15,11 @@ import (
 type listPage struct {
 	frame
 	paging
+	counted
 
 	Kind            itemKind
 	Query           query
+	Orders          []order // none where nothing is counted
 	Entries         []row
 	Servers         []string
 	VirtualServers  []string
@@ -31,6 +33,7 @@ type row struct {
 	Link  string
 	Short string
 	Badges
+	Counts ToolCalls
 }
 
 // Badges are what annotations say of a tool that is worth a color.
@@ -62,7 +65,12 @@ func (s *site) list(w http.ResponseWriter, r *http.Request) {
 	if page.Query.Virtual != "" && view == nil {
 		entries = nil
 	}
-	found, paging := part(search(entries, page.Query, view), page.Query.Page, func(n int) string { return page.Query.link("/items/"+kind.Path, n) })
+	matching := search(entries, page.Query, view)
+	if kind.kind == catalog.Tool {
+		page.counted = s.counted()
+		page.Orders, matching = page.Known.orders(), busiest(matching, page.Query.Order)
+	}
+	found, paging := part(matching, page.Query.Page, func(n int) string { return page.Query.link("/items/"+kind.Path, n) })
 	page.paging, page.Empty = paging, len(entries) == 0
 	for _, e := range found {
 		page.Entries = append(page.Entries, newRow(kind, e))
@@ -71,7 +79,7 @@ func (s *site) list(w http.ResponseWriter, r *http.Request) {
 }
 
 func newRow(kind itemKind, e entry) row {
-	return row{entry: e, Link: itemLink(kind, e.PublicName), Short: short(e.Description), Badges: badges(e.Item)}
+	return row{entry: e, Link: itemLink(kind, e.PublicName), Short: short(e.Description), Badges: badges(e.Item), Counts: callsOf(e.Item)}
 }
 
 // itemLink has the name in its query, since URIs of resources have slashes and dots that a path would be cleaned of.
@@ -94,7 +102,7 @@ func short(text string) string {
 }
 
 func readQuery(v url.Values) query {
-	q := query{Text: strings.TrimSpace(v.Get("q")), Server: v.Get("server"), Virtual: v.Get("virtual")}
+	q := query{Text: strings.TrimSpace(v.Get("q")), Server: v.Get("server"), Virtual: v.Get("virtual"), Order: v.Get("order")}
 	q.Page, _ = strconv.Atoi(v.Get("page")) // what is no number is the first page
 	return q
 }
@@ -109,6 +117,7 @@ func (q query) link(path string, page int) string {
 	set("q", q.Text)
 	set("server", q.Server)
 	set("virtual", q.Virtual)
+	set("order", q.Order)
 	if page > 1 {
 		v.Set("page", strconv.Itoa(page))
 	}
@@ -122,8 +131,10 @@ func (q query) link(path string, page int) string {
 type itemPage struct {
 	frame
 	entry
+	counted
 
 	Kind         itemKind
+	Counts       ToolCalls
 	Fields       []field
 	Free         bool // what the fields do not say
 	OutputFields []field
@@ -159,7 +170,7 @@ func (s *site) item(w http.ResponseWriter, r *http.Request) {
 		Endpoint: s.Endpoint, Issuers: s.Issuers(), Hints: hintsOf(it.Hints),
 	}
 	if kind.kind == catalog.Tool {
-		page.Hash = it.Digest.String()
+		page.Hash, page.Counts, page.counted = it.Digest.String(), callsOf(it), s.counted()
 	}
 	page.Fields, page.Free = inputs(kind.kind, it)
 	page.OutputFields, _ = schemaFields(member(it.Definition, "outputSchema"))

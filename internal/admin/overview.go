@@ -170,6 +170,8 @@ type serverPage struct {
 	Problems []catalog.Problem
 	Groups   []itemGroup
 	Loaded   bool
+	counted
+	Busiest []row // tools
 }
 
 // itemGroup is how many items of a kind a server has.
@@ -189,6 +191,7 @@ func (s *site) server(w http.ResponseWriter, r *http.Request) {
 	n := countItems(snap)[server]
 	page := serverPage{frame: s.frame(name, "overview"), Server: viewOf(s.Options.server(server, n, s.calls()))}
 	page.Loaded = page.Server.Load != nil
+	page.counted, page.Busiest = s.counted(), s.busiestOf(snap, server)
 	for _, kind := range kinds() {
 		page.Groups = append(page.Groups, itemGroup{kind, map[catalog.Kind]int{
 			catalog.Tool: n.tools, catalog.Prompt: n.prompts, catalog.Resource: n.resources, catalog.Template: n.templates,

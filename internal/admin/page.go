@@ -71,8 +71,9 @@ func newSite(o *Options) (*site, error) {
 
 func functions() template.FuncMap {
 	return template.FuncMap{
-		"when": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-		"iso":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"when":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+		"shown": func(c ToolCalls, k Known) shownCalls { return shownCalls{c, k} },
+		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"took": func(d time.Duration) string {
 			if d < time.Millisecond {
 				return "under 1 ms"

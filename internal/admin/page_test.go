@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,7 @@ policies:
 	o.Streams, o.Calls = func() int { return 41 }, func() int { return 42 }
 	o.Loads = func() map[string]Load { return map[string]Load{"weather": {Active: 15, Rate: 2, Errors: 0.5}} }
 	o.Carried = func() map[string]Load { return map[string]Load{"weather": {Active: 2, Rate: 0.5}} }
+	o.ToolCalls = func() Known { return Known{AllCalls, AllCalls} }
 	return o
 }
 
@@ -53,8 +55,12 @@ func TestPages(t *testing.T) {
 	}{
 		{"/", []string{"1 of 3", "https://mcp.example.com/mcp", ">41<", ">42 now<", "connection refused", "servers[0].nam: unknown key", "cannot be given to Envoy", "no such thing", ">17<", ">2.5<", "edge-1"}},
 		{"/servers/weather", []string{"http://weather.example.com:80/mcp", "2025-11-25", "with sessions", "1 ms", "17 now, 2 of them at the broker, 2.5 a second, 0.5 of them failing"}},
+		{"/servers/weather", []string{"Most called tools", `data-label="Calls" class="number">1200<`, `data-label="Calls now" class="number">3<`, `data-label="Failed" class="number">1<`, "order=calls"}},
+		{"/servers/late", []string{"None of its tools has been called yet."}},
 		{"/servers/team/time", []string{"Last error:", "connection refused", "What to do:"}},
 		{"/items/tools", []string{"weather_storm", "weather_alerts", "read-only", "1–3 of 3"}},
+		{"/items/tools?order=calls", []string{`data-label="Calls" class="number">1200<`, `data-label="Calls/s" class="number">2.5<`, "let go on since", "1–3 of 3", `<option value="calls" selected>`}},
+		{"/item/tools?name=weather_storm", []string{"1200 since", "2.5 a second; 3 now, 1 failed</dd>"}},
 		{"/items/tools?q=STORM", []string{"weather_storm", "1–1 of 1"}},
 		{"/items/tools?virtual=team%2Fstorms", []string{"weather_storm", "1–1 of 1"}},
 		{"/items/tools?virtual=unknown", []string{"nothing"}},
@@ -196,6 +202,53 @@ func BenchmarkSearch(b *testing.B) {
 	for b.Loop() {
 		search(x.of(snap, catalog.Tool), query{Text: "number 9876"}, nil)
 	}
+}
+
+// TestOrders: what has been called most comes first, and what is equal stays in the order of names, or of how well it is found.
+func TestOrders(t *testing.T) {
+	snap := busy().Snapshot()
+	var x indexes
+	names := func(order string) (out []string) {
+		for _, e := range busiest(search(x.of(snap, catalog.Tool), query{}, nil), order) {
+			out = append(out, e.PublicName)
+		}
+		return out
+	}
+	assert.Equal(t, []string{"now", "weather_alerts", "weather_storm"}, names(""))
+	assert.Equal(t, names(""), names("nonsense"))
+	assert.Equal(t, []string{"weather_storm", "now", "weather_alerts"}, names(byCalls))
+	for _, order := range []string{byRate, byOpen, byFailed} {
+		assert.Equal(t, []string{"weather_storm", "now", "weather_alerts"}, names(order), order)
+	}
+	_, body := page(t, busy(), "/items/tools?order=calls&q=a&server=weather&page=7")
+	assert.Less(t, strings.Index(body, ">weather_storm<"), strings.Index(body, ">weather_alerts<"))
+}
+
+// TestOrderStaysOnOtherPages: whoever turns the page of a list goes on in its order.
+func TestOrderStaysOnOtherPages(t *testing.T) {
+	assert.Equal(t, "/items/tools?order=rate&page=2", readQuery(url.Values{"order": {"rate"}}).link("/items/tools", 2))
+}
+
+// TestCallsThatAreNotKnown: where nobody tells how calls go on that Envoy carries, or how they ended, nothing pretends to.
+func TestCallsThatAreNotKnown(t *testing.T) {
+	o := shown(t)
+	o.ToolCalls = nil
+	for path, want := range map[string]string{
+		"/items/tools": "at the broker", "/servers/weather": "at the broker", "/item/tools?name=weather_storm": "3 now at the broker, 1 failed at the broker</dd>",
+	} {
+		_, body := page(t, o, path)
+		assert.Contains(t, body, want, path)
+		assert.NotContains(t, body, "Calls now</th>", path)
+		assert.NotContains(t, body, `data-label="Failed"`, path)
+		assert.NotContains(t, body, `value="failed"`, path)
+	}
+	_, body := page(t, o, "/items/tools")
+	assert.Contains(t, body, "--envoy-call-reports")
+	_, body = page(t, shown(t), "/items/tools")
+	assert.NotContains(t, body, "--envoy-call-reports")
+	_, body = page(t, o, "/items/prompts")
+	assert.NotContains(t, body, "data-live", "prompts are not counted")
+	assert.NotContains(t, body, "Order by")
 }
 
 // TestCallsWithoutEnvoysWord: where no Envoy tells of calls, those of the broker are not taken for all.

@@ -64,8 +64,8 @@ func text(raw json.RawMessage) string {
 
 // query is what somebody looks for.
 type query struct {
-	Text, Server, Virtual string
-	Page                  int
+	Text, Server, Virtual, Order string
+	Page                         int
 }
 
 // search returns the entries that have all words, those first whose names do.

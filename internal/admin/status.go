@@ -15,8 +15,10 @@ type Status struct {
 	NotReady []string `json:"notReady,omitempty"`
 	// Endpoint is the public URL of the MCP endpoint.
 	Endpoint string `json:"endpoint,omitempty"`
-	Config   Config `json:"config"`
-	Sessions int    `json:"sessions"`
+	// Started is when the process began, and to count.
+	Started  time.Time `json:"started,omitzero"`
+	Config   Config    `json:"config"`
+	Sessions int       `json:"sessions"`
 	// Streams are the open ones of clients, Calls the requests that the broker is answering.
 	Streams int      `json:"streams,omitempty"`
 	Calls   int      `json:"calls,omitempty"`
@@ -24,7 +26,9 @@ type Status struct {
 	// VirtualServers stand in the order of the configuration.
 	VirtualServers []VirtualServer   `json:"virtualServers"`
 	Problems       []catalog.Problem `json:"problems"`
-	Tools          []Tool            `json:"tools"`
+	// ToolCalls says what is known of the calls of Tools.
+	ToolCalls Known  `json:"toolCalls"`
+	Tools     []Tool `json:"tools"`
 	// Prompts, Resources and Templates, like Tools, are what clients see.
 	Prompts   []Item `json:"prompts"`
 	Resources []Item `json:"resources"`
@@ -119,6 +123,7 @@ type Tool struct {
 	Hints   string `json:"hints"`
 	// Hash is that of its definition, by which the configuration can pin it.
 	Hash string `json:"hash"`
+	ToolCalls
 }
 
 // Item is one prompt, resource or resource template as clients see it; a resource's name is its URI.
@@ -157,7 +162,7 @@ func (o *Options) status() Status {
 	notReady := o.NotReady()
 	s := Status{
 		Version: o.Version, Ready: len(notReady) == 0, NotReady: notReady, Config: o.Config(), Sessions: o.Sessions(),
-		Endpoint: o.Endpoint, Streams: o.Streams(), Calls: o.Calls(),
+		Endpoint: o.Endpoint, Started: o.Started, Streams: o.Streams(), Calls: o.Calls(), ToolCalls: o.ToolCalls(),
 		Servers: []Server{}, VirtualServers: []VirtualServer{}, Problems: []catalog.Problem{}, Tools: []Tool{}, Prompts: []Item{}, Resources: []Item{}, Templates: []Item{},
 	}
 	if s.Config.Problems == nil {
@@ -179,7 +184,7 @@ func (o *Options) status() Status {
 	s.Problems = append(s.Problems, o.Problems()...)
 	s.Problems = append(s.Problems, snap.Problems()...)
 	for _, it := range snap.Items(catalog.Tool) {
-		s.Tools = append(s.Tools, Tool{Name: it.PublicName, Server: it.Server.Name, OwnName: it.Name, Hints: it.Hints, Hash: it.Digest.String()})
+		s.Tools = append(s.Tools, Tool{Name: it.PublicName, Server: it.Server.Name, OwnName: it.Name, Hints: it.Hints, Hash: it.Digest.String(), ToolCalls: callsOf(it)})
 	}
 	s.Prompts, s.Resources, s.Templates = items(snap, catalog.Prompt), items(snap, catalog.Resource), items(snap, catalog.Template)
 	perServer, calls := countItems(snap), o.calls()

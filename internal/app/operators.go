@@ -24,7 +24,8 @@ func (g *gateway) serveAdmin() error {
 		Problems: g.problems,
 		Sessions: g.sessions.Count, Metrics: g.metricsHandler(),
 		Endpoint: strings.TrimSuffix(g.settings.publicURL, "/") + wire.PathMCP,
-		Streams:  func() int { return int(g.requests.streams.Load()) }, Calls: func() int { return int(g.requests.calls.Load()) },
+		Started:  time.Now(), ToolCalls: g.toolCalls,
+		Streams: func() int { return int(g.requests.streams.Load()) }, Calls: func() int { return int(g.requests.calls.Load()) },
 		Discovery: func(server string) admin.Discovery { return admin.Discovery(g.manager.Discovered(server)) },
 	}
 	if g.policies != nil {
@@ -77,6 +78,19 @@ func (g *gateway) serveAdmin() error {
 		ErrorLog: slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn),
 	}
 	return nil
+}
+
+// toolCalls says of which calls of tools it is known here which go on, and how they ended. A router inside of Envoy sees the ends of all calls; how they ended is
+// reported, if it is not a mesh that feeds Envoy.
+func (g *gateway) toolCalls() admin.Known {
+	known := admin.Known{Open: admin.BrokersCalls, Failed: admin.BrokersCalls}
+	if g.hub != nil {
+		known.Open = admin.AllCalls
+	}
+	if g.observed != nil && g.settings.controlPlane != controlPlaneIstio {
+		known.Failed = admin.AllCalls
+	}
+	return known
 }
 
 // issuers are who gives tokens for the endpoint, as the metadata for clients has it.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -173,16 +174,29 @@ func envoyTable(out io.Writer, st *admin.Status, now time.Time) {
 }
 
 func itemTable(out io.Writer, st *admin.Status) {
-	row, end := rows(out, "KIND", "NAME", "SERVER", "HINTS", "HASH")
-	for _, t := range st.Tools {
-		row("tool", t.Name, t.Server, t.Hints, t.Hash)
+	open := "AT BROKER"
+	if st.ToolCalls.AllOpen() {
+		open = "CALLS NOW"
+	}
+	heading, none := []string{"KIND", "NAME", "SERVER", "CALLS", "CALLS/S", open}, []string{"", "", ""}
+	if st.ToolCalls.AllFailed() {
+		heading, none = append(heading, "FAILED"), append(none, "")
+	}
+	row, end := rows(out, append(heading, "HINTS", "HASH")...)
+	for i := range st.Tools {
+		t := &st.Tools[i]
+		cells := []string{"tool", t.Name, t.Server, fmt.Sprint(t.Calls), fmt.Sprintf("%.1f", t.Rate), fmt.Sprint(t.Open)}
+		if st.ToolCalls.AllFailed() {
+			cells = append(cells, fmt.Sprint(t.Failed))
+		}
+		row(append(cells, t.Hints, t.Hash)...)
 	}
 	for _, list := range []struct {
 		kind  string
 		items []admin.Item
 	}{{"prompt", st.Prompts}, {"resource", st.Resources}, {"template", st.Templates}} {
 		for _, it := range list.items {
-			row(list.kind, it.Name, it.Server, "", "")
+			row(slices.Concat([]string{list.kind, it.Name, it.Server}, none, []string{"", ""})...)
 		}
 	}
 	end()

@@ -28,7 +28,8 @@ func aStatus() *admin.Status {
 		},
 		VirtualServers: []admin.VirtualServer{{Name: "storms", Path: "/mcp/storms", Tools: 1}},
 		Problems:       []catalog.Problem{{Server: "late", Kind: "tool", Name: "x", Message: "is taken"}},
-		Tools:          []admin.Tool{{Name: "weather_x", Server: "weather", Hints: "readOnly=true", Hash: "sha256:0123"}},
+		Tools:          []admin.Tool{{Name: "weather_x", Server: "weather", Hints: "readOnly=true", Hash: "sha256:0123", ToolCalls: admin.ToolCalls{Calls: 40, Rate: 1.25, Open: 2, Failed: 1}}},
+		ToolCalls:      admin.Known{Open: admin.AllCalls, Failed: admin.AllCalls},
 		Prompts:        []admin.Item{{Name: "p", Server: "weather"}},
 		Envoys:         &[]admin.Envoy{{Node: "edge-1", Build: "envoy 1.40.0", ConnectedSince: at.Add(-72 * time.Hour), Serving: true, Refused: refused}},
 	}
@@ -64,8 +65,8 @@ Envoy edge-1 refuses Cluster late: no such thing
 
 server late tool x: is taken
 
-KIND    NAME       SERVER   HINTS          HASH
-tool    weather_x  weather  readOnly=true  sha256:0123
+KIND    NAME       SERVER   CALLS  CALLS/S  CALLS NOW  FAILED  HINTS          HASH
+tool    weather_x  weather  40     1.2      2          1       readOnly=true  sha256:0123
 prompt  p          weather`, strings.Join(lines, "\n"))
 }
 
@@ -80,7 +81,7 @@ func TestStatusTextOfPolicies(t *testing.T) {
 	assert.Contains(t, statusText(st, false, time.Now()), "no such host\n  The keys that it had stay in force.")
 }
 
-// TestStatusTextWithoutEnvoysWord: where no Envoy tells of calls, there are those of the broker.
+// TestStatusTextWithoutEnvoysWord: where no Envoy tells of calls, there are those of the broker. Of these alone it is not told how many failed.
 func TestStatusTextWithoutEnvoysWord(t *testing.T) {
 	st := aStatus()
 	for i := range st.Servers {
@@ -89,6 +90,10 @@ func TestStatusTextWithoutEnvoysWord(t *testing.T) {
 	text := statusText(st, false, time.Now())
 	assert.Regexp(t, `(?m)^SERVER .* URL +AT BROKER$`, text)
 	assert.Regexp(t, `(?m)^weather .* http://w/mcp +4$`, text)
+	st.ToolCalls = admin.Known{Open: admin.BrokersCalls, Failed: admin.BrokersCalls}
+	text = statusText(st, true, time.Now())
+	assert.Regexp(t, `(?m)^KIND +NAME +SERVER +CALLS +CALLS/S +AT BROKER +HINTS +HASH$`, text)
+	assert.Regexp(t, `(?m)^tool +weather_x +weather +40 +1.2 +2 +readOnly=true +sha256:0123$`, text)
 }
 
 func TestStatusCommand(t *testing.T) {

@@ -2,7 +2,7 @@
 import { accessible, assert, fits, given, phone, picture, result, run } from "./lib.mjs";
 
 const at = (path) => given.admin + path;
-const paths = { overview: "/", tools: "/items/tools", found: "/items/tools?q=forecast", tool: "/item/tools?name=weather_forecast", server: "/servers/weather", failing: "/servers/dead", missing: "/item/tools?name=nothing" };
+const paths = { overview: "/", tools: "/items/tools", found: "/items/tools?q=forecast", called: "/items/tools?order=calls", tool: "/item/tools?name=weather_forecast", server: "/servers/weather", failing: "/servers/dead", missing: "/item/tools?name=nothing" };
 
 const looks = {};
 for (const [scheme, device] of [["light", undefined], ["dark", undefined], ["light", phone], ["dark", phone]]) {
@@ -58,12 +58,41 @@ await run({
       await page.keyboard.type("number 9876");
       await page.getByRole("link", { name: "many_tool_9876" }).waitFor();
       assert.ok(Date.now() - began < 3000, "a search among ten thousand tools takes too long");
-      await page.keyboard.press("Tab");
-      await page.keyboard.press("Tab");
-      await page.keyboard.press("Tab");
-      await page.keyboard.press("Tab");
+      for (let i = 0; i < 5; i++) await page.keyboard.press("Tab"); // server, virtual server, order, button, the first link
       await page.keyboard.press("Enter");
       await page.waitForURL(/name=many_tool_9876/);
+    },
+  },
+  "what is called most, by keyboard alone": {
+    async test(page) {
+      await page.goto(at("/items/tools"));
+      await page.getByLabel("Order by").focus();
+      await page.keyboard.press("ArrowDown");
+      await page.waitForURL(/order=calls/);
+      const first = page.locator("[data-results] tbody tr").first();
+      await first.getByRole("link", { name: "weather_forecast" }).waitFor();
+      assert.ok(Number(await first.locator('[data-label="Calls"]').innerText()) >= 3);
+      await page.getByLabel("Order by").selectOption("calls at the broker");
+      const slow = page.locator("[data-results] tbody tr").first();
+      await slow.getByRole("link", { name: "weather_slow" }).waitFor();
+      assert.equal(await slow.locator('[data-label="At the broker"]').innerText(), "1");
+      await page.getByText("is known by server, and not by tool").waitFor();
+      await page.getByRole("link", { name: "Next" }).first().click();
+      await page.waitForURL(/order=open&page=2/);
+    },
+  },
+  "calls of a server's tools stay fresh": {
+    async test(page) {
+      await page.clock.install();
+      await page.goto(at("/servers/weather"));
+      await page.mouse.move(0, 0);
+      for (const part of await page.locator("[data-live]").all()) await part.evaluate((e) => { e.textContent = "stale"; });
+      await page.clock.runFor(6000);
+      await page.waitForFunction(() => [...document.querySelectorAll("[data-live]")].every((e) => !e.textContent.includes("stale")));
+      const rows = await page.locator("[aria-labelledby=busiest] tbody tr").allInnerTexts();
+      assert.ok(rows.length >= 2 && rows[0].startsWith("weather_forecast") && rows.some((r) => r.startsWith("weather_slow")), rows.join("; "));
+      await page.getByRole("link", { name: "All its tools, by calls" }).click();
+      await page.waitForURL(/server=weather&order=calls/);
     },
   },
   "pages of a list": {

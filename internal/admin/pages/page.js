@@ -20,18 +20,22 @@ async function load(url, signal) {
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
 
-// A part that tells of the present is read again, unless somebody is about to use it.
-function keepFresh(part) {
-  const busy = () => document.hidden || part.contains(document.activeElement) || part.matches(":hover") || !getSelection().isCollapsed;
+// Parts that tell of the present are read again, but for those that somebody is about to use.
+function keepFresh(parts) {
+  const busy = (part) => document.hidden || part.contains(document.activeElement) || part.matches(":hover") || !getSelection().isCollapsed;
   setInterval(async () => {
-    if (busy()) return;
+    if (parts.every(busy)) return;
     try {
-      const page = await load(location.href);
-      const fresh = page.querySelector("[data-live]");
-      if (!fresh || busy()) return;
-      part.replaceChildren(...fresh.childNodes);
+      const url = location.href;
+      const page = await load(url);
+      if (url !== location.href) return; // somebody has searched for something else meanwhile
+      const fresh = page.querySelectorAll("[data-live]");
+      parts.forEach((part, i) => {
+        if (!fresh[i] || busy(part)) return;
+        part.replaceChildren(...fresh[i].childNodes);
+        localTimes(part);
+      });
       document.querySelector("header > .state").replaceWith(page.querySelector("header > .state"));
-      localTimes(part);
     } catch (error) {
       if (error instanceof LoggedOut) location.reload();
       // Else the gateway is away: what is shown stays, until it is back or the reader reloads.
@@ -51,6 +55,7 @@ function searchWhileTyping(form) {
     try {
       const page = await load(url, running.signal);
       results.replaceChildren(...page.querySelector("[data-results]").childNodes);
+      localTimes(results);
       history.replaceState(null, "", url);
     } catch (error) {
       if (error.name !== "AbortError") location.assign(url);
@@ -83,7 +88,8 @@ function sendAsLink(form) {
 }
 
 localTimes(document);
-for (const part of document.querySelectorAll("[data-live]")) keepFresh(part);
+const live = [...document.querySelectorAll("[data-live]")];
+if (live.length) keepFresh(live);
 for (const form of document.querySelectorAll("form[data-search]")) searchWhileTyping(form);
 for (const form of document.querySelectorAll("form.caller")) sendAsLink(form);
 for (const button of document.querySelectorAll("[data-copy]")) {
