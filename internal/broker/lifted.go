@@ -157,9 +157,12 @@ func levelOf(params json.RawMessage) string {
 	return level
 }
 
-// run makes the call, as often as the server wants to be asked with more input.
+// run makes the call, as often as the server wants to be asked with more input. That its context has ended by then says nothing of it: its client may have left with
+// the answer.
 func (c *lifted) run() {
-	c.b.calling(c.ctx, c.server.Name, c.b.counterOf(c.server, c.m), c.make)
+	over, status := c.b.opts.Observer.Called(c.server.Name, c.b.counterOf(c.server, c.m)), http.StatusBadGateway
+	defer func() { over(status) }()
+	status = c.make()
 }
 
 // make returns the HTTP status that the call counts as.
