@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/guicassolato/mcp-gateway/internal/config"
+	"github.com/guicassolato/mcp-gateway/internal/tally"
 )
 
 func many(servers, tools int) Input {
@@ -26,6 +27,19 @@ func many(servers, tools int) Input {
 
 func BenchmarkBuild(b *testing.B) {
 	in := many(1000, 10)
+	b.ReportAllocs()
+	for b.Loop() {
+		if snap := Build(in); len(snap.Items(Tool)) != 10_000 {
+			b.Fatal(len(snap.Items(Tool)))
+		}
+	}
+}
+
+// BenchmarkBuildCounting is the same where calls are counted: the counters of the snapshot before go on.
+func BenchmarkBuildCounting(b *testing.B) {
+	in := many(1000, 10)
+	in.Counting.Set = &tally.Set{}
+	in.Counting.Before = Build(in)
 	b.ReportAllocs()
 	for b.Loop() {
 		if snap := Build(in); len(snap.Items(Tool)) != 10_000 {
