@@ -278,7 +278,7 @@ type Timeouts struct {
 }
 
 // Limits are how much of a server may be used at once. Each Envoy counts for itself, and so does each broker for the calls that it makes. An Envoy that Istio
-// feeds heeds none of them: there a DestinationRule says the same.
+// feeds heeds none of them: there a DestinationRule says the same of calls and connections.
 type Limits struct {
 	// How many calls may be open with the server at once; one more is refused with JSON-RPC code -32603 and HTTP status 503. 0 means no limit. Left out:
 	// 10000.
@@ -290,6 +290,12 @@ type Limits struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Connections *int32 `json:"connections,omitempty"`
+
+	// How many bytes of the server's answers are passed on in a second, of all its calls together; the server waits with what is more. It is rounded up
+	// to a multiple of 1024. 0 means no limit, and so does leaving it out.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	BytesPerSecond *int32 `json:"bytesPerSecond,omitempty"`
 }
 
 // ToolSettings is what differs for one tool.

@@ -296,10 +296,10 @@ func (p *publisher) clusterOf(s *config.Server, fingerprint string) string {
 
 // limitsOf tells clusters apart whose servers may be used to another extent, if it is not the usual one. Envoy counts for a cluster.
 func limitsOf(s *config.Server) string {
-	if s.MaxCalls == config.DefaultMaxCalls && s.MaxConnections == 0 {
+	if s.MaxCalls == config.DefaultMaxCalls && s.MaxConnections == 0 && s.MaxBytesPerSecond == 0 {
 		return ""
 	}
-	return fmt.Sprintf(".%d.%d", s.MaxCalls, s.MaxConnections)
+	return fmt.Sprintf(".%d.%d.%d", s.MaxCalls, s.MaxConnections, s.MaxBytesPerSecond)
 }
 
 // clusterName is a server's cluster in an Envoy that is not fed. A server's name has no dots.

@@ -467,9 +467,10 @@ func TestPublisherFeedsOnlyNews(t *testing.T) {
 // A limit that changes is another cluster, which takes the place of the one before as soon as Envoy has it, and the backend sessions stay.
 func TestPublisherFeedsLimits(t *testing.T) {
 	for name, change := range map[string]func(*config.Server){
-		"calls":       func(s *config.Server) { s.MaxCalls = 20 },
-		"no limit":    func(s *config.Server) { s.MaxCalls = 0 },
-		"connections": func(s *config.Server) { s.MaxConnections = 4 },
+		"calls":          func(s *config.Server) { s.MaxCalls = 20 },
+		"no limit":       func(s *config.Server) { s.MaxCalls = 0 },
+		"connections":    func(s *config.Server) { s.MaxConnections = 4 },
+		"bytes a second": func(s *config.Server) { s.MaxBytesPerSecond = 1 << 20 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFakeFeed()

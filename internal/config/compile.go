@@ -77,6 +77,7 @@ func (c *compiler) server(spec ServerSpec, field string) Server {
 	s.Pins = c.pins(spec.Pin, child(field, "pin"))
 	s.MaxCalls = c.most(spec.MaxCalls, DefaultMaxCalls, child(field, "maxCalls"))
 	s.MaxConnections = c.most(spec.MaxConnections, 0, child(field, "maxConnections"))
+	s.MaxBytesPerSecond = c.most(spec.MaxBytesPerSecond, 0, child(field, "maxBytesPerSecond"))
 	s.TLS = c.tls(&s, spec.TLS, child(field, "tls"))
 	return s
 }
@@ -127,7 +128,7 @@ func (c *compiler) timeout(given *Duration, otherwise time.Duration, field strin
 	return d
 }
 
-// most is a number of things at once.
+// most is a number of things at once, or in a second.
 func (c *compiler) most(given *int, otherwise uint32, field string) uint32 {
 	if given == nil {
 		return otherwise

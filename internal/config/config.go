@@ -63,6 +63,8 @@ type Server struct {
 	MaxCalls uint32
 	// MaxConnections is how many connections each Envoy may have to the server; calls beyond that wait for one. Zero means no limit.
 	MaxConnections uint32
+	// MaxBytesPerSecond is how many bytes of the server's answers each Envoy, and each broker, passes on in a second; zero means no limit.
+	MaxBytesPerSecond uint32
 
 	// TLS is nil for http and never nil for https.
 	TLS *TLS

@@ -31,22 +31,23 @@ type HintsSpec struct {
 
 // ServerSpec is one entry of servers.
 type ServerSpec struct {
-	Name           string              `yaml:"name"`
-	URL            string              `yaml:"url"`
-	Hostname       string              `yaml:"hostname,omitempty"`
-	Enabled        *bool               `yaml:"enabled,omitempty"`
-	ToolPrefix     string              `yaml:"toolPrefix,omitempty"`
-	URIPrefix      bool                `yaml:"uriPrefix,omitempty"`
-	Path           string              `yaml:"path,omitempty"`
-	Cluster        string              `yaml:"cluster,omitempty"`
-	Headers        map[string]string   `yaml:"headers,omitempty"`
-	Credential     *CredentialSpec     `yaml:"credential,omitempty"`
-	Timeout        *Duration           `yaml:"timeout,omitempty"`
-	MaxCalls       *int                `yaml:"maxCalls,omitempty"`
-	MaxConnections *int                `yaml:"maxConnections,omitempty"`
-	TLS            *TLSSpec            `yaml:"tls,omitempty"`
-	Tools          map[string]ToolSpec `yaml:"tools,omitempty"`
-	Pin            map[string]string   `yaml:"pin,omitempty"`
+	Name              string              `yaml:"name"`
+	URL               string              `yaml:"url"`
+	Hostname          string              `yaml:"hostname,omitempty"`
+	Enabled           *bool               `yaml:"enabled,omitempty"`
+	ToolPrefix        string              `yaml:"toolPrefix,omitempty"`
+	URIPrefix         bool                `yaml:"uriPrefix,omitempty"`
+	Path              string              `yaml:"path,omitempty"`
+	Cluster           string              `yaml:"cluster,omitempty"`
+	Headers           map[string]string   `yaml:"headers,omitempty"`
+	Credential        *CredentialSpec     `yaml:"credential,omitempty"`
+	Timeout           *Duration           `yaml:"timeout,omitempty"`
+	MaxCalls          *int                `yaml:"maxCalls,omitempty"`
+	MaxConnections    *int                `yaml:"maxConnections,omitempty"`
+	MaxBytesPerSecond *int                `yaml:"maxBytesPerSecond,omitempty"`
+	TLS               *TLSSpec            `yaml:"tls,omitempty"`
+	Tools             map[string]ToolSpec `yaml:"tools,omitempty"`
+	Pin               map[string]string   `yaml:"pin,omitempty"`
 }
 
 // CredentialSpec names where a server's credential is found: a static one by env or file, any other by the key of its kind. There is no key for

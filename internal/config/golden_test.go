@@ -104,22 +104,23 @@ func absent(t *testing.T, path string) {
 
 // rendered is a compiled server as golden files show it: everything, with the test's credentials in clear.
 type rendered struct {
-	Name           string
-	URL            string            `yaml:"url"`
-	Parts          []any             `yaml:"parts,flow"`
-	Hostname       string            `yaml:"hostname"`
-	Cluster        string            `yaml:"cluster,omitempty"`
-	Enabled        bool              `yaml:"enabled"`
-	ToolPrefix     string            `yaml:"toolPrefix"`
-	URIPrefix      bool              `yaml:"uriPrefix"`
-	Headers        []Header          `yaml:"headers,omitempty"`
-	Credential     map[string]any    `yaml:"credential,omitempty"`
-	Timeout        time.Duration     `yaml:"timeout"`
-	MaxCalls       *uint32           `yaml:"maxCalls,omitempty"` // where it is not the default
-	MaxConnections uint32            `yaml:"maxConnections,omitempty"`
-	ToolTimeouts   map[string]string `yaml:"toolTimeouts,omitempty"`
-	Pins           map[string]string `yaml:"pins,omitempty"`
-	TLS            map[string]string `yaml:"tls,omitempty"`
+	Name              string
+	URL               string            `yaml:"url"`
+	Parts             []any             `yaml:"parts,flow"`
+	Hostname          string            `yaml:"hostname"`
+	Cluster           string            `yaml:"cluster,omitempty"`
+	Enabled           bool              `yaml:"enabled"`
+	ToolPrefix        string            `yaml:"toolPrefix"`
+	URIPrefix         bool              `yaml:"uriPrefix"`
+	Headers           []Header          `yaml:"headers,omitempty"`
+	Credential        map[string]any    `yaml:"credential,omitempty"`
+	Timeout           time.Duration     `yaml:"timeout"`
+	MaxCalls          *uint32           `yaml:"maxCalls,omitempty"` // where it is not the default
+	MaxConnections    uint32            `yaml:"maxConnections,omitempty"`
+	MaxBytesPerSecond uint32            `yaml:"maxBytesPerSecond,omitempty"`
+	ToolTimeouts      map[string]string `yaml:"toolTimeouts,omitempty"`
+	Pins              map[string]string `yaml:"pins,omitempty"`
+	TLS               map[string]string `yaml:"tls,omitempty"`
 }
 
 func render(t *testing.T, config *Config) string {
@@ -130,7 +131,7 @@ func render(t *testing.T, config *Config) string {
 		s := &config.Servers[i]
 		r := rendered{
 			Name: s.Name, URL: s.URL(), Parts: []any{s.Scheme, s.Host, s.Port, s.Path}, Hostname: s.Hostname, Cluster: s.Cluster, Enabled: s.Enabled,
-			ToolPrefix: s.ToolPrefix, URIPrefix: s.URIPrefix, Headers: s.Headers, Timeout: s.Timeout, MaxConnections: s.MaxConnections, Pins: s.Pins,
+			ToolPrefix: s.ToolPrefix, URIPrefix: s.URIPrefix, Headers: s.Headers, Timeout: s.Timeout, MaxConnections: s.MaxConnections, MaxBytesPerSecond: s.MaxBytesPerSecond, Pins: s.Pins,
 		}
 		if c := s.Credential; c != nil {
 			r.Credential = renderCredential(c)

@@ -34,7 +34,7 @@ func entry(server *v1alpha1.MCPServer, way *way, secrets []*attached, certificat
 	}
 	spec.Credential = credential(server, secrets)
 	if l := server.Spec.Limits; l != nil {
-		spec.MaxCalls, spec.MaxConnections = number(l.Calls), number(l.Connections)
+		spec.MaxCalls, spec.MaxConnections, spec.MaxBytesPerSecond = number(l.Calls), number(l.Connections), number(l.BytesPerSecond)
 	}
 	if way.secure(server) {
 		spec.TLS = tlsOf(server, way.backend, certificates)

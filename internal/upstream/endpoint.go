@@ -83,6 +83,7 @@ type Endpoint struct {
 	sentIn    sentIn            // how
 	used      *usedTokens
 	transport *http.Transport
+	pace      *pace // of all answers
 	opts      EndpointOptions
 	idPrefix  string
 	lastID    *atomic.Uint64
@@ -102,7 +103,7 @@ func NewEndpoint(cfg config.Server, opts EndpointOptions) (*Endpoint, error) {
 	opts.Version = cmp.Or(opts.Version, "dev")
 	e := &Endpoint{
 		name: cfg.Name, way: catalog.Fingerprint(&cfg), url: u, authority: cmp.Or(cfg.Hostname, u.Host), header: http.Header{}, opts: opts,
-		idPrefix: idPrefix(), lastID: &atomic.Uint64{}, used: &usedTokens{},
+		idPrefix: idPrefix(), lastID: &atomic.Uint64{}, used: &usedTokens{}, pace: newPace(cfg.MaxBytesPerSecond),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	for _, h := range cfg.Headers {
@@ -291,6 +292,7 @@ func (e *Endpoint) roundTrip(req *http.Request, what string) (*http.Response, er
 	if err != nil {
 		return nil, e.failed(what, err)
 	}
+	e.pace.hold(req, resp)
 	return resp, nil
 }
 

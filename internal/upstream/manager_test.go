@@ -80,6 +80,7 @@ func TestApplyReconnects(t *testing.T) {
 		"header":         {func(c *config.Server) { c.Headers[0].Value = "tenant-red" }, true},
 		"authority":      {func(c *config.Server) { c.Hostname = "other.example.com" }, false},
 		"path":           {func(c *config.Server) { c.Path = "/other" }, false},
+		"bytes a second": {func(c *config.Server) { c.MaxBytesPerSecond = 1 << 20 }, true},
 		"another server": {func(c *config.Server) { c.Host = "other" }, false},
 	} {
 		t.Run(name, func(t *testing.T) {

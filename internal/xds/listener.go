@@ -73,6 +73,8 @@ func (b *builder) filters() []*hcmv3.HttpFilter {
 	if !b.inside() { // else the router judges by itself
 		filters = append(filters, b.filter(judgeFilter, judge()))
 	}
+	// Whoever looks at an answer sees it as slow as the client does.
+	filters = append(filters, b.chained([]*corev3.TypedExtensionConfig{b.rates})...)
 	return append(filters, b.filter(lastFilter, &routerv3.Router{SuppressEnvoyHeaders: true}))
 }
 

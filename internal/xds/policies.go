@@ -154,7 +154,7 @@ func checkFilter(f *hcmv3.HttpFilter, all []*hcmv3.HttpFilter) error {
 		return fmt.Errorf("filter %q: has no typed_config with an @type", name)
 	case f.GetTypedConfig().GetTypeUrl() == typeURLPrefix+"envoy.extensions.filters.http.router.v3.Router":
 		return fmt.Errorf("filter %q: the router filter ends the chain and is there already", name)
-	case slices.Contains([]string{corsFilter, RouterFilter, authenticationFilter, accessFilter, limitsFilter, judgeFilter, lastFilter}, name):
+	case slices.Contains([]string{corsFilter, RouterFilter, authenticationFilter, accessFilter, limitsFilter, judgeFilter, bandwidthFilter, lastFilter}, name):
 		return fmt.Errorf("filter name %q: is taken by a filter of the gateway", name)
 	case slices.ContainsFunc(all[:len(all)-1], func(o *hcmv3.HttpFilter) bool { return o.GetName() == name }):
 		return fmt.Errorf("filter name %q: is taken by another policy", name)

@@ -44,7 +44,7 @@ func translate(o Options, cs []Cluster, static bool) (*Resources, error) {
 		return nil, err
 	}
 	b := &builder{options: o, at: at, static: static, prefixes: prefixes(cs)}
-	b.values = b.valueConfigs()
+	b.values, b.rates = b.valueConfigs(), b.bandwidth(cs)
 	r := &Resources{}
 	b.addClusters(r, cs)
 	b.addListener(r)
@@ -64,7 +64,9 @@ type builder struct {
 	prefixes []string
 	// values are the filters that enforce the policy values.
 	values []*corev3.TypedExtensionConfig
-	errs   []error
+	// rates is the filter that bounds how fast servers answer.
+	rates *corev3.TypedExtensionConfig
+	errs  []error
 }
 
 // pack wraps a message the way in which the same message always gives the same bytes.
@@ -90,7 +92,7 @@ func (b *builder) addListener(r *Resources) {
 	} else {
 		r.Routes = append(r.Routes, routes)
 		manager.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: routes.GetName(), ConfigSource: overADS()}}
-		r.Filters = slices.Concat(b.values, b.options.Policies.configs())
+		r.Filters = slices.Concat(b.values, b.options.Policies.configs(), []*corev3.TypedExtensionConfig{b.rates})
 	}
 	r.Listeners = append(r.Listeners, b.listener(manager))
 }

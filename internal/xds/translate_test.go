@@ -58,14 +58,15 @@ type goldenInput struct {
 		}
 	}
 	Clusters []struct {
-		Name           string
-		URL            string `yaml:"url"`
-		ToolPrefix     string `yaml:"toolPrefix"`
-		MaxCalls       uint32 `yaml:"maxCalls"`
-		MaxConnections uint32 `yaml:"maxConnections"`
-		Headers        map[string]string
-		Credential     *struct{ Header, Prefix, Value, Env, File string }
-		TLS            *struct {
+		Name              string
+		URL               string `yaml:"url"`
+		ToolPrefix        string `yaml:"toolPrefix"`
+		MaxCalls          uint32 `yaml:"maxCalls"`
+		MaxConnections    uint32 `yaml:"maxConnections"`
+		MaxBytesPerSecond uint32 `yaml:"maxBytesPerSecond"`
+		Headers           map[string]string
+		Credential        *struct{ Header, Prefix, Value, Env, File string }
+		TLS               *struct {
 			ServerName string `yaml:"serverName"`
 			CAFile     string `yaml:"caFile"`
 		} `yaml:"tls"`
@@ -112,7 +113,7 @@ func (in goldenInput) clusters(t *testing.T) []xds.Cluster {
 	for _, c := range in.Clusters {
 		cluster := clusterAt(t, c.Name, c.URL)
 		s := &cluster.Server
-		s.ToolPrefix, s.MaxCalls, s.MaxConnections = c.ToolPrefix, c.MaxCalls, c.MaxConnections
+		s.ToolPrefix, s.MaxCalls, s.MaxConnections, s.MaxBytesPerSecond = c.ToolPrefix, c.MaxCalls, c.MaxConnections, c.MaxBytesPerSecond
 		for name, value := range c.Headers {
 			s.Headers = append(s.Headers, config.Header{Name: name, Value: value})
 		}

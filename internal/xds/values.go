@@ -90,8 +90,11 @@ func (b *builder) chained(configs []*corev3.TypedExtensionConfig) []*hcmv3.HttpF
 		f := &hcmv3.HttpFilter{Name: c.GetName(), ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: c.GetTypedConfig()}}
 		if !b.static {
 			f = reference(f)
-			if c.GetName() == limitsFilter {
+			switch c.GetName() {
+			case limitsFilter:
 				f.GetConfigDiscovery().TypeUrls = limitTypes()
+			case bandwidthFilter:
+				f.GetConfigDiscovery().TypeUrls = bandwidthTypes()
 			}
 		}
 		out = append(out, f)

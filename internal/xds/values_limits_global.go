@@ -29,8 +29,11 @@ func (b *builder) limiter(s *policy.Set) proto.Message {
 }
 
 func limitTypes() []string {
-	name := func(m proto.Message) string { return typeURLPrefix + string(m.ProtoReflect().Descriptor().FullName()) }
-	return []string{name(&localv3.LocalRateLimit{}), name(&globalv3.RateLimit{})}
+	return []string{typeURL(&localv3.LocalRateLimit{}), typeURL(&globalv3.RateLimit{})}
+}
+
+func typeURL(m proto.Message) string {
+	return typeURLPrefix + string(m.ProtoReflect().Descriptor().FullName())
 }
 
 // globalLimits asks the service about every call that counts against a limit, and about no other request.
