@@ -65,6 +65,7 @@ func checkName(name string, seen map[string]bool) error {
 
 func (b *builder) brokerCluster() *clusterv3.Cluster {
 	c := b.cluster(wire.BrokerCluster, b.at.broker)
+	c.PerConnectionBufferLimitBytes = wrapperspb.UInt32(b.connectionBuffer()) // it passes on what servers send
 	c.TypedExtensionProtocolOptions = b.speaks(&httpv3.HttpProtocolOptions{UpstreamProtocolOptions: http1Only()})
 	return c
 }

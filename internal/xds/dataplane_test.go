@@ -53,6 +53,10 @@ func TestEnvoyAnswersInJSONRPC(t *testing.T) {
 		case "half":
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":1,"result":`)
+		case "long teapot":
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(http.StatusTeapot)
+			_, _ = io.WriteString(w, strings.Repeat("<br>", 1<<20))
 		case "teapot":
 			w.WriteHeader(http.StatusTeapot)
 			_, _ = io.WriteString(w, "the server's own words")
@@ -76,6 +80,7 @@ func TestEnvoyAnswersInJSONRPC(t *testing.T) {
 		"a server that redirects": {call: stubCall{To: "a", Metadata: map[string]string{wire.KeyServer: "a"}, Set: map[string]string{"x-test-server": "redirect"}}, status: 502, body: rpcError("1", -32603, "server 'a' answered with a redirect, which is not followed; its configured url should be the final one (HTTP status 307)")},
 		"a server with no HTTP":   {call: stubCall{To: "a", Set: map[string]string{"x-test-server": "garbage"}}, status: 502, body: rpcError("1", -32603, "the MCP server did not answer")},
 		"a page of HTML":          {call: stubCall{To: "a", Metadata: map[string]string{wire.KeyServer: "a"}, Set: map[string]string{"x-test-server": "teapot"}}, status: 502, body: rpcError("1", -32603, "server 'a' answered with neither JSON nor an event stream (HTTP status 418)")},
+		"a long one":              {call: stubCall{To: "a", Metadata: map[string]string{wire.KeyServer: "a"}, Set: map[string]string{"x-test-server": "long teapot"}}, status: 502, body: rpcError("1", -32603, "server 'a' answered with neither JSON nor an event stream (HTTP status 418)")},
 		"half a JSON document":    {call: stubCall{To: "a", Metadata: map[string]string{wire.KeyServer: "a"}, Set: map[string]string{"x-test-server": "half"}}, status: 200, body: `{"jsonrpc":"2.0","id":1,"result":`},
 		"a server's own error":    {call: stubCall{To: "a", Set: map[string]string{"x-test-server": "teapot"}}, status: 418, body: "the server's own words"},
 		"a cluster that is not":   {call: stubCall{To: "nothing"}, status: 503, body: rpcError("1", -32603, "the MCP server cannot be called at the moment")},

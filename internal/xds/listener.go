@@ -26,7 +26,7 @@ func (b *builder) listener(manager *hcmv3.HttpConnectionManager) *listenerv3.Lis
 	return &listenerv3.Listener{
 		Name:                          resourceName,
 		Address:                       b.at.listen.proto(),
-		PerConnectionBufferLimitBytes: wrapperspb.UInt32(b.options.BufferLimit),
+		PerConnectionBufferLimitBytes: wrapperspb.UInt32(b.connectionBuffer()),
 		FilterChains: []*listenerv3.FilterChain{{
 			Filters: []*listenerv3.Filter{{
 				Name:       "envoy.filters.network.http_connection_manager",

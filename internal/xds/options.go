@@ -11,7 +11,7 @@ import (
 	"github.com/guicassolato/mcp-gateway/internal/config"
 )
 
-// DefaultBufferLimit is how many bytes of one connection Envoy holds before it stops reading.
+// DefaultBufferLimit is how many bytes of one request or answer Envoy holds for filters that wait for more of it.
 const DefaultBufferLimit = 8 << 20
 
 // DefaultNodeID is the name by which an Envoy introduces itself where the options give none.
@@ -38,7 +38,7 @@ type Options struct {
 	AllowedOrigins []string
 	// UseRemoteAddress is for an Envoy at the edge: it believes no X-Forwarded-For of a client.
 	UseRemoteAddress bool
-	// BufferLimit is per connection, in bytes. Zero means [DefaultBufferLimit].
+	// BufferLimit is per request and answer, in bytes. Zero means [DefaultBufferLimit].
 	BufferLimit uint32
 	// AccessLog is a file's path, such as "/dev/stdout". Empty means no access log.
 	AccessLog string

@@ -223,3 +223,28 @@ func TestPolicyThatIsRefusedFromTheStartLetsNobodyPass(t *testing.T) {
 	require.Equal(t, http.StatusInternalServerError, got.status)
 	require.Equal(t, rpcError("1", -32603, "the gateway could not handle the request"), got.body)
 }
+
+// A policy may wait for the whole of a request, which is more than a connection holds.
+func TestPoliciesWaitForWholeRequests(t *testing.T) {
+	a := upstream(t, "a", saying("done"))
+	p := parsePolicies(t, `
+httpFilters:
+  - name: looks-at-bodies
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
+      default_source_code:
+        inline_string: |
+          function envoy_on_request(handle)
+            local body = handle:body()
+            if body:length() < 3 * 1024 * 1024 then
+              handle:respond({[":status"] = "403"}, "too little")
+            end
+          end
+`)
+	startWithPolicies(t, p, func(t *testing.T, url string) {
+		t.Helper()
+		got := send(t, http.MethodPost, url, stubCall{To: "a", Pad: strings.Repeat("y", 3<<20)}.body(t))
+		require.Equal(t, "done", got.body)
+		require.Equal(t, http.StatusForbidden, send(t, http.MethodPost, url, stubCall{To: "a"}.body(t)).status)
+	}, a)
+}

@@ -9,6 +9,7 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
@@ -30,6 +31,8 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 			Domains:  []string{"*"},
 			Metadata: b.challenges(),
 			Routes:   b.allRoutes(),
+			// For filters that wait for the whole of a request, or of an answer that no client must see: a connection holds less.
+			RequestBodyBufferLimit: wrapperspb.UInt64(uint64(b.options.BufferLimit)),
 			TypedPerFilterConfig: b.onRoutes(map[string]*anypb.Any{
 				corsFilter: b.pack(endpointCORS(b.options.AllowedOrigins)),
 			}),

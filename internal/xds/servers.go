@@ -27,7 +27,7 @@ func (b *builder) addServer(r *Resources, in Cluster) {
 	s := in.Server
 	c := b.cluster(in.Name, address{host: s.Host, port: uint32(s.Port)})
 	c.CircuitBreakers, c.OutlierDetection = limited(s), ejecting()
-	c.PerConnectionBufferLimitBytes = wrapperspb.UInt32(min(answerBuffer, b.options.BufferLimit))
+	c.PerConnectionBufferLimitBytes = wrapperspb.UInt32(b.connectionBuffer())
 	options := &httpv3.HttpProtocolOptions{
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: seconds(idleSeconds)},
 		UpstreamProtocolOptions:   http1Only(),
@@ -45,8 +45,10 @@ func (b *builder) addServer(r *Resources, in Cluster) {
 }
 
 // answerBuffer is how many bytes of an answer Envoy reads before others get their turn, and holds for a client that takes them slowly. A flood of megabytes at
-// a time would keep all other calls of its worker waiting. No answer has to fit: it goes on in pieces.
+// a time would keep all other calls of its worker waiting, and so would one for a client that does not read. No answer has to fit: it goes on in pieces.
 const answerBuffer = 256 << 10
+
+func (b *builder) connectionBuffer() uint32 { return min(answerBuffer, b.options.BufferLimit) }
 
 // limited bounds what a server may hold: calls, as many that wait for a connection, and connections.
 func limited(s config.Server) *clusterv3.CircuitBreakers {
