@@ -54,6 +54,30 @@ publish() {
   [[ -d $2 ]] || mv -f "$1" "$2"
 }
 
+# go_program VARIABLE NAME PACKAGE WHAT: prints the path of the program that VARIABLE names, else of one that is built once from the version of PACKAGE in
+# hack/testservers/NAME/go.mod.
+go_program() {
+  local variable=$1 name=$2 package=$3 what=$4 module=$HACK_DIR/testservers/$2 given=${!1:-} target
+  if [[ -n $given ]]; then
+    target=$(abspath "$given") || die "$variable is \"$given\", which does not exist: correct it, or unset it to have one built"
+    [[ -f $target && -x $target ]] || die "$variable is \"$given\", which is not an executable file: correct it, or unset it to have one built"
+    printf '%s\n' "$target"
+    return
+  fi
+  have go || die "Go is not on the PATH: install Go 1.26 or newer"
+  target=$CACHE_DIR/$name/$(sha256 "$module/go.mod" "$module/go.sum" "$0")/$name
+  if [[ ! -x $target ]]; then
+    lock "$name"
+    if [[ ! -x $target ]]; then
+      stage
+      log "building $what (once, some minutes at most)"
+      nice go build -C "$module" -trimpath -o "$STAGE/$name" "$package" >&2 || die "could not build \"$package\" (Go's words are above)"
+      publish "$STAGE/$name" "$target"
+    fi
+  fi
+  printf '%s\n' "$target"
+}
+
 # install_npm NAME: sets NPM_DIR to a folder with the packages that hack/npm/NAME/package-lock.json pins, installed once.
 install_npm() {
   local name=$1 from=$HACK_DIR/npm/$1

@@ -40,49 +40,35 @@ esac`)
 	s.wantError("redis.sh", "which does not run", "REDIS_BIN="+s.program(filepath.Join(s.home, "broken"), "exit 1"))
 }
 
-func TestRateLimitService(t *testing.T) {
-	s := newSandbox(t)
-	s.wantError("ratelimit.sh", "Go is not on the PATH")
-	s.onPath("nice", `exec "$@"`)
-	s.onPath("go", "echo no network >&2; exit 1")
-	s.wantError("ratelimit.sh", `could not build "github.com/envoyproxy/ratelimit/src/service_cmd"`)
+// TestGoPrograms: one that is named is taken as it is, and any other is built once.
+func TestGoPrograms(t *testing.T) {
+	for _, p := range []struct{ name, variable, pkg, what string }{
+		{"ratelimit", "RATELIMIT_BIN", "github.com/envoyproxy/ratelimit/src/service_cmd", "the global rate limit service"},
+		{"oauth2-proxy", "OAUTH2_PROXY_BIN", "github.com/oauth2-proxy/oauth2-proxy/v7", "oauth2-proxy"},
+	} {
+		t.Run(p.name, func(t *testing.T) {
+			s, script := newSandbox(t), p.name+".sh"
+			s.wantError(script, "Go is not on the PATH")
+			s.onPath("nice", `exec "$@"`)
+			s.onPath("go", "echo no network >&2; exit 1")
+			s.wantError(script, `could not build "`+p.pkg+`"`)
 
-	s.onPath("go", `case "$*" in "build -C "*"/testservers/ratelimit -trimpath -o "*) ;; *) exit 1 ;; esac
+			s.onPath("go", `case "$*" in "build -C "*"/testservers/`+p.name+` -trimpath -o "*) ;; *) exit 1 ;; esac
 while [ "$1" != -o ]; do shift; done
 printf '#!/bin/sh\n' >"$2"; chmod 755 "$2"`)
-	path, stderr, ok := s.run("ratelimit.sh")
-	require.True(t, ok, stderr)
-	assert.True(t, strings.HasPrefix(path, s.cache("ratelimit")+"/"), path)
-	assert.Contains(t, stderr, "building the global rate limit service")
-	s.onPath("go", "exit 1")
-	assert.Empty(t, s.wantPath("ratelimit.sh", path), "built once")
+			path, stderr, ok := s.run(script)
+			require.True(t, ok, stderr)
+			assert.True(t, strings.HasPrefix(path, s.cache(p.name)+"/"), path)
+			assert.Contains(t, stderr, "building "+p.what)
+			s.onPath("go", "exit 1")
+			assert.Empty(t, s.wantPath(script, path), "built once")
 
-	own := s.program(filepath.Join(s.home, "own"), "exit 0")
-	s.wantPath("ratelimit.sh", own, "RATELIMIT_BIN="+own)
-	s.wantError("ratelimit.sh", `RATELIMIT_BIN is "/nowhere", which does not exist`, "RATELIMIT_BIN=/nowhere")
-	s.wantError("ratelimit.sh", "which is not an executable file", "RATELIMIT_BIN="+s.home)
-}
-
-func TestOAuth2Proxy(t *testing.T) {
-	s := newSandbox(t)
-	s.wantError("oauth2-proxy.sh", "Go is not on the PATH")
-	s.onPath("nice", `exec "$@"`)
-	s.onPath("go", "echo no network >&2; exit 1")
-	s.wantError("oauth2-proxy.sh", `could not build "github.com/oauth2-proxy/oauth2-proxy/v7"`)
-
-	s.onPath("go", `case "$*" in "build -C "*"/testservers/oauth2-proxy -trimpath -o "*) ;; *) exit 1 ;; esac
-while [ "$1" != -o ]; do shift; done
-printf '#!/bin/sh\n' >"$2"; chmod 755 "$2"`)
-	path, stderr, ok := s.run("oauth2-proxy.sh")
-	require.True(t, ok, stderr)
-	assert.True(t, strings.HasPrefix(path, s.cache("oauth2-proxy")+"/"), path)
-	s.onPath("go", "exit 1")
-	assert.Empty(t, s.wantPath("oauth2-proxy.sh", path), "built once")
-
-	own := s.program(filepath.Join(s.home, "own"), "exit 0")
-	s.wantPath("oauth2-proxy.sh", own, "OAUTH2_PROXY_BIN="+own)
-	s.wantError("oauth2-proxy.sh", `OAUTH2_PROXY_BIN is "/nowhere", which does not exist`, "OAUTH2_PROXY_BIN=/nowhere")
-	s.wantError("oauth2-proxy.sh", "which is not an executable file", "OAUTH2_PROXY_BIN="+s.home)
+			own := s.program(filepath.Join(s.home, "own"), "exit 0")
+			s.wantPath(script, own, p.variable+"="+own)
+			s.wantError(script, p.variable+` is "/nowhere", which does not exist`, p.variable+"=/nowhere")
+			s.wantError(script, "which is not an executable file", p.variable+"="+s.home)
+		})
+	}
 }
 
 func TestTelemetryServers(t *testing.T) {
