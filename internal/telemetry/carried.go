@@ -60,6 +60,16 @@ func (c *Carried) forget(server string) { c.servers.Delete(server) }
 
 // Run has rates until the context ends.
 func (c *Carried) Run(ctx context.Context) {
+	eachInterval(ctx, func() {
+		c.servers.Range(func(_, value any) bool {
+			value.(*carriedCalls).look()
+			return true
+		})
+	})
+}
+
+// eachInterval has something done at the end of each rateInterval, until the context ends.
+func eachInterval(ctx context.Context, do func()) {
 	ticker := time.NewTicker(rateInterval)
 	defer ticker.Stop()
 	for {
@@ -67,11 +77,8 @@ func (c *Carried) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			do()
 		}
-		c.servers.Range(func(_, value any) bool {
-			value.(*carriedCalls).look()
-			return true
-		})
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -38,18 +37,7 @@ func newTools(snapshot func() *catalog.Snapshot) *Tools {
 func (t *Tools) Set() *tally.Set { return &t.set }
 
 // Run has rates until the context ends.
-func (t *Tools) Run(ctx context.Context) {
-	ticker := time.NewTicker(rateInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			t.rate()
-		}
-	}
-}
+func (t *Tools) Run(ctx context.Context) { eachInterval(ctx, t.rate) }
 
 // rate makes the rates anew. Run alone calls it.
 func (t *Tools) rate() {
