@@ -36,6 +36,10 @@ VALUES ?=
 FOLLOW ?= true
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 30s
+# How many targets it runs at once.
+FUZZJOBS ?= 1
+# The version of the vulnerability database that `make vuln` asks.
+VULNDB ?= latest
 # How long `make soak` keeps the load up, and how long `make chaos` kills replicas.
 SOAK_TIME ?= 1h
 CHAOS_TIME ?= 3m
@@ -179,8 +183,8 @@ lint: ## Run golangci-lint, and shellcheck where it is installed
 	@hack/lint.sh
 
 .PHONY: vuln
-vuln: ## Look for known vulnerabilities in what the programs are made of; needs the Go vulnerability database, over the internet
-	@checker="$$(hack/tool.sh govulncheck)" && "$$checker" ./cmd/... ./examples/...
+vuln: ## Look for known vulnerabilities in what the programs call: [VULNDB=latest, a version of golang.org/x/vulndb, or pinned]
+	@hack/vuln.sh '$(VULNDB)'
 
 .PHONY: cluster-up
 cluster-up: ## Bring up a cluster to try things in: Gateway API and Istio; needs root and Linux: [CLUSTER_NAME=mcp-gateway]
@@ -222,8 +226,8 @@ chaos: build ## Break servers, Redis, Envoy and the gateway in all the ways that
 	@CHAOS_TIME='$(CHAOS_TIME)' TEST_FLAGS='$(TEST_FLAGS)' hack/chaos.sh
 
 .PHONY: fuzz
-fuzz: ## Run every fuzz target in turn: [FUZZTIME=30s]
-	@hack/fuzz.sh '$(FUZZTIME)'
+fuzz: ## Run every fuzz target: [FUZZTIME=30s] for each, [FUZZJOBS=1] at once
+	@hack/fuzz.sh '$(FUZZTIME)' '$(FUZZJOBS)'
 
 .PHONY: clean
 clean: ## Remove what was built here (not the cache)

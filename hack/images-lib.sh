@@ -14,11 +14,11 @@ package_of() {
 }
 
 # build_static PROGRAM FILE: builds it for Linux and the architecture of $GOARCH, which is this machine's if it is not set, the same to the last
-# bit wherever that is done.
+# bit wherever that is done: by the Go that go.mod names, too, where the environment does not forbid it.
 build_static() {
   local package
   package=$(package_of "$1")
-  CGO_ENABLED=0 GOOS=linux GOFLAGS=-mod=readonly go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=${VERSION:-dev}" -o "$2" "$package" >&2 ||
+  CGO_ENABLED=0 GOOS=linux GOTOOLCHAIN=${GOTOOLCHAIN:-auto} GOFLAGS=-mod=readonly go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=${VERSION:-dev}" -o "$2" "$package" >&2 ||
     die "could not build \"$package\" (Go's words are above)"
 }
 
