@@ -128,6 +128,11 @@ type MCPServerSpec struct {
 	// +optional
 	URIPrefix bool `json:"uriPrefix,omitempty"`
 
+	// True has the broker make all calls of the server, and read every answer before a client sees it: one to another request is not passed on. For servers
+	// that could be out to deceive clients of the others. False lets Envoy carry what it can, at its own speed.
+	// +optional
+	Untrusted bool `json:"untrusted,omitempty"`
+
 	// The MCPVirtualServers of this namespace that have everything of this server, besides what they name themselves. At most 64. One that does not exist
 	// (yet) is reported in the condition ResolvedRefs.
 	// +optional

@@ -206,7 +206,7 @@ func (b *Broker) attempt(ctx context.Context, c caller, server *catalog.Server, 
 	case relay.Plain:
 		verdict, why = relay.Bad, fmt.Sprintf("took the request without an answer (HTTP status %d)", resp.StatusCode)
 	case relay.Message:
-		verdict, why = check(resp, id)
+		verdict, why = check(resp, server, id)
 		if verdict == relay.Message {
 			return resp, nil
 		}
@@ -223,9 +223,14 @@ func (b *Broker) attempt(ctx context.Context, c caller, server *catalog.Server, 
 	return nil, badGateway(id, http.StatusBadGateway, server.Name, why)
 }
 
-// check holds a JSON answer back until it is known to be one, to the request with that id unless it is nil, if it is not too large for that.
-func check(resp *http.Response, id []byte) (relay.Verdict, string) {
-	held, err := io.ReadAll(io.LimitReader(resp.Body, relay.CheckLimit+1))
+// check holds a JSON answer back until it is known to be one, to the request with that id unless it is nil. One that is too large for that is passed on
+// unread, but for that of a server that is not trusted.
+func check(resp *http.Response, server *catalog.Server, id []byte) (relay.Verdict, string) {
+	limit := relay.CheckLimit
+	if server.Untrusted {
+		limit = relay.MaxEvent
+	}
+	held, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
 	if err != nil {
 		return relay.Bad, "broke off its answer: " + err.Error()
 	}
@@ -234,7 +239,10 @@ func check(resp *http.Response, id []byte) (relay.Verdict, string) {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(held), rest), rest}
-	if len(held) > relay.CheckLimit {
+	if len(held) > limit {
+		if server.Untrusted {
+			return relay.Bad, fmt.Sprintf("is not trusted, and answered with more than the %d bytes that are read of an answer", limit)
+		}
 		return relay.Message, ""
 	}
 	verdict, why := relay.CheckMessage(resp.StatusCode, held)

@@ -86,7 +86,7 @@ func (b *Broker) postModern(r *http.Request, m *jsonrpc.Message, server *catalog
 		}
 		return nil, &ownAnswer{fault: badGateway(id, http.StatusServiceUnavailable, server.Name, "could not be reached: "+err.Error())}
 	}
-	why := judgeModern(resp)
+	why := judgeModern(resp, server, id)
 	if why == "" {
 		return resp, nil
 	}
@@ -109,8 +109,8 @@ func repeated(from http.Header) http.Header {
 	return out
 }
 
-// judgeModern tells what is wrong with an answer; nothing if a client may see it.
-func judgeModern(resp *http.Response) (why string) {
+// judgeModern tells what is wrong with an answer to the request with an id; nothing if a client may see it. What a stream has for others is left out of it.
+func judgeModern(resp *http.Response, server *catalog.Server, id []byte) (why string) {
 	status := resp.StatusCode
 	if status == http.StatusNotFound {
 		status = http.StatusBadRequest // it is no session that is unknown, but a method
@@ -118,11 +118,12 @@ func judgeModern(resp *http.Response) (why string) {
 	verdict, why := relay.Judge(status, resp.Header.Get("Content-Type"), resp.Header.Get("Content-Encoding"), resp.ContentLength == 0)
 	switch verdict {
 	case relay.Stream:
+		resp.Body = changed(resp.Body, relay.MaxEvent, func(message []byte) []byte { return own(message, id) })
 		return ""
 	case relay.Plain:
 		return fmt.Sprintf("took the request without an answer (HTTP status %d)", status)
 	case relay.Message:
-		verdict, why := checkModern(resp)
+		verdict, why := checkModern(resp, server, id)
 		if verdict == relay.Message {
 			return ""
 		}
@@ -132,11 +133,19 @@ func judgeModern(resp *http.Response) (why string) {
 	}
 }
 
+// own is a message of a stream, nil where it is not for the request with that id: an answer to another one, or what clients could read in two ways.
+func own(message, id []byte) []byte {
+	if !relay.Belongs(message, id) {
+		return nil
+	}
+	return message
+}
+
 // checkModern is check where no words of a refusal can be about a session.
-func checkModern(resp *http.Response) (relay.Verdict, string) {
+func checkModern(resp *http.Response, server *catalog.Server, id []byte) (relay.Verdict, string) {
 	status := resp.StatusCode
 	resp.StatusCode = http.StatusOK
-	verdict, why := check(resp, nil)
+	verdict, why := check(resp, server, id)
 	resp.StatusCode = status
 	if status != http.StatusOK {
 		resp.Header.Set("Content-Type", "application/json") // which some forget with a refusal

@@ -257,17 +257,17 @@ func (c *lifted) send(retry bridge.Retry) (m *jsonrpc.Message, status int, fault
 		return nil, 0, c.unreached(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if why := judgeModern(resp); why != "" {
+	sent := retry.ID
+	if sent == nil {
+		sent = c.id
+	}
+	if why := judgeModern(resp, c.server, sent); why != "" {
 		if c.server.PerCaller && refusesCaller(resp.StatusCode) {
 			return nil, 0, c.b.refusedCaller(c.ctx, c.caller, c.server, c.id, resp.StatusCode)
 		}
 		return nil, 0, badGateway(c.id, http.StatusBadGateway, c.server.Name, why)
 	}
-	id := retry.ID
-	if id == nil {
-		id = c.id
-	}
-	if m, err = c.receive(resp, id); err != nil {
+	if m, err = c.receive(resp, sent); err != nil {
 		return nil, 0, badGateway(c.id, http.StatusBadGateway, c.server.Name, err.Error())
 	}
 	return m, resp.StatusCode, nil

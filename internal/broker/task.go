@@ -87,7 +87,7 @@ func (b *Broker) sealer(r *http.Request, server *catalog.Server, tool string, if
 // sealed is an answer with each of its messages changed.
 func sealed(resp *http.Response, seal func([]byte) []byte) error {
 	if verdict, _ := relay.Judge(resp.StatusCode, resp.Header.Get("Content-Type"), resp.Header.Get("Content-Encoding"), false); verdict == relay.Stream {
-		resp.Body = &sealedStream{ReadCloser: resp.Body, splitter: sse.Splitter{Max: maxTaskAnswer}, seal: seal}
+		resp.Body = changed(resp.Body, maxTaskAnswer, seal)
 		return nil
 	}
 	whole, err := io.ReadAll(io.LimitReader(resp.Body, maxTaskAnswer+1))
@@ -105,19 +105,23 @@ func sealed(resp *http.Response, seal func([]byte) []byte) error {
 	return nil
 }
 
-// sealedStream changes the messages of an event stream as they come.
-type sealedStream struct {
+// changed is an event stream with each of its messages changed as it comes, and those left out for which there is nothing. No event may be longer than most.
+func changed(stream io.ReadCloser, most int, change func(message []byte) []byte) io.ReadCloser {
+	return &changedStream{ReadCloser: stream, splitter: sse.Splitter{Max: most}, message: change}
+}
+
+type changedStream struct {
 	io.ReadCloser
 
 	splitter sse.Splitter
-	seal     func([]byte) []byte
+	message  func([]byte) []byte
 	buf      []byte
 	ready    []byte
 	err      error
 }
 
 // Read implements io.Reader.
-func (s *sealedStream) Read(p []byte) (int, error) {
+func (s *changedStream) Read(p []byte) (int, error) {
 	if s.buf == nil {
 		s.buf = make([]byte, 32<<10)
 	}
@@ -144,17 +148,23 @@ func (s *sealedStream) Read(p []byte) (int, error) {
 }
 
 // change takes the events that are complete.
-func (s *sealedStream) change() error {
+func (s *changedStream) change() error {
 	for {
 		block, ok, err := s.splitter.Next()
 		if err != nil || !ok {
 			return err //nolint:wrapcheck // it says all
 		}
 		event := sse.Parse(block)
-		if changed := s.seal(event.Data); event.HasData && !bytes.Equal(changed, event.Data) {
-			s.ready = sse.Rewrite(s.ready, block, nil, changed)
-		} else {
+		if len(event.Data) == 0 {
 			s.ready = append(s.ready, block...)
+			continue
+		}
+		switch changed := s.message(event.Data); {
+		case changed == nil:
+		case bytes.Equal(changed, event.Data):
+			s.ready = append(s.ready, block...)
+		default:
+			s.ready = sse.Rewrite(s.ready, block, nil, changed)
 		}
 	}
 }

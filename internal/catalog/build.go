@@ -84,7 +84,7 @@ func (b *builder) server(cfg *config.Server) {
 	}
 	s.PerCaller = cfg.Credential.PerCaller()
 	s.PerUser = cfg.Credential != nil && cfg.Credential.Kind == config.PerUser
-	s.Carried = b.carried(cfg)
+	s.Carried, s.Untrusted = b.carried(cfg), cfg.Untrusted
 	if !cfg.Enabled {
 		s.State = State{Health: HealthDisabled, Since: s.State.Since}
 	}
@@ -128,7 +128,7 @@ func (b *builder) take(s *Server, timeoutOf func(tool string) time.Duration) {
 }
 
 func (b *builder) carried(cfg *config.Server) bool {
-	if b.in.Carried != nil && b.in.Carried(cfg) {
+	if cfg.Untrusted || b.in.Carried != nil && b.in.Carried(cfg) {
 		return true
 	}
 	if cfg.Credential == nil {

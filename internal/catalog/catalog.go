@@ -153,8 +153,10 @@ type Server struct {
 	Programmed bool
 	// PerCaller tells that what reaches the server carries a token of the caller's, so that a backend session is that caller's alone.
 	PerCaller bool
-	// Carried tells that the broker makes all calls, because Envoy does not have the token for them.
+	// Carried tells that the broker makes all calls, because Envoy does not have the token for them, or nobody else reads the answers.
 	Carried bool
+	// Untrusted tells that no answer may reach a client unread.
+	Untrusted bool
 	// Pins are in order of their tools.
 	Pins []Pin
 	// PerUser tells that each caller must have given the gateway a credential for it.

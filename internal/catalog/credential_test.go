@@ -34,6 +34,8 @@ func TestWhoMakesTheCalls(t *testing.T) {
 	}
 	s := Build(Input{Servers: []config.Server{{Name: "plain"}}}).Server("plain")
 	assert.False(t, s.PerCaller || s.Carried)
+	s = Build(Input{Servers: []config.Server{{Name: "untrusted", Untrusted: true}}}).Server("untrusted")
+	assert.True(t, s.Carried)
 }
 
 // Whatever decides which token a server gets makes another server of it. Where a secret was found does not.

@@ -62,6 +62,7 @@ func (c *compiler) server(spec ServerSpec, field string) Server {
 		Enabled:    spec.Enabled == nil || *spec.Enabled,
 		ToolPrefix: spec.ToolPrefix,
 		URIPrefix:  spec.URIPrefix,
+		Untrusted:  spec.Untrusted,
 	}
 	c.endpoint(&s, spec, field)
 	s.Cluster = spec.Cluster

@@ -65,6 +65,8 @@ type Server struct {
 	MaxConnections uint32
 	// MaxBytesPerSecond is how many bytes of the server's answers each Envoy, and each broker, passes on in a second; zero means no limit.
 	MaxBytesPerSecond uint32
+	// Untrusted says that no answer of the server's may reach a client unread.
+	Untrusted bool
 
 	// TLS is nil for http and never nil for https.
 	TLS *TLS

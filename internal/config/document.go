@@ -45,6 +45,7 @@ type ServerSpec struct {
 	MaxCalls          *int                `yaml:"maxCalls,omitempty"`
 	MaxConnections    *int                `yaml:"maxConnections,omitempty"`
 	MaxBytesPerSecond *int                `yaml:"maxBytesPerSecond,omitempty"`
+	Untrusted         bool                `yaml:"untrusted,omitempty"`
 	TLS               *TLSSpec            `yaml:"tls,omitempty"`
 	Tools             map[string]ToolSpec `yaml:"tools,omitempty"`
 	Pin               map[string]string   `yaml:"pin,omitempty"`

@@ -118,6 +118,7 @@ type rendered struct {
 	MaxCalls          *uint32           `yaml:"maxCalls,omitempty"` // where it is not the default
 	MaxConnections    uint32            `yaml:"maxConnections,omitempty"`
 	MaxBytesPerSecond uint32            `yaml:"maxBytesPerSecond,omitempty"`
+	Untrusted         bool              `yaml:"untrusted,omitempty"`
 	ToolTimeouts      map[string]string `yaml:"toolTimeouts,omitempty"`
 	Pins              map[string]string `yaml:"pins,omitempty"`
 	TLS               map[string]string `yaml:"tls,omitempty"`
@@ -131,7 +132,7 @@ func render(t *testing.T, config *Config) string {
 		s := &config.Servers[i]
 		r := rendered{
 			Name: s.Name, URL: s.URL(), Parts: []any{s.Scheme, s.Host, s.Port, s.Path}, Hostname: s.Hostname, Cluster: s.Cluster, Enabled: s.Enabled,
-			ToolPrefix: s.ToolPrefix, URIPrefix: s.URIPrefix, Headers: s.Headers, Timeout: s.Timeout, MaxConnections: s.MaxConnections, MaxBytesPerSecond: s.MaxBytesPerSecond, Pins: s.Pins,
+			ToolPrefix: s.ToolPrefix, URIPrefix: s.URIPrefix, Headers: s.Headers, Timeout: s.Timeout, MaxConnections: s.MaxConnections, MaxBytesPerSecond: s.MaxBytesPerSecond, Untrusted: s.Untrusted, Pins: s.Pins,
 		}
 		if c := s.Credential; c != nil {
 			r.Credential = renderCredential(c)

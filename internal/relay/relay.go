@@ -93,8 +93,7 @@ func (r *Rewriter) message(data []byte) (rewritten []byte, pass bool) {
 	}
 	m, err := jsonrpc.Parse(data, jsonrpc.Limits{MaxDepth: MaxDepth})
 	if err != nil {
-		// What is no JSON is none to a client either. What is, but can be read in two ways or is too deep, would be read by it and was not here.
-		return nil, err.Code != jsonrpc.CodeInvalidRequest || bytes.TrimLeft(data, " \t\r\n")[0] != '{'
+		return nil, harmless(data, err)
 	}
 	switch m.Kind {
 	case jsonrpc.Response:
@@ -110,6 +109,22 @@ func (r *Rewriter) message(data []byte) (rewritten []byte, pass bool) {
 	default:
 		return r.notification(&m)
 	}
+}
+
+// harmless tells whether what could not be parsed may be passed on: what is no JSON is none to a client either. What is, but can be read in two ways or is
+// too deep, would be read by it and was not here.
+func harmless(data []byte, err *jsonrpc.Error) bool {
+	return err.Code != jsonrpc.CodeInvalidRequest || bytes.TrimLeft(data, " \t\r\n")[0] != '{'
+}
+
+// Belongs tells whether a message of a stream without a session may reach the client whose request, with that raw id, the stream answers.
+func Belongs(data, id []byte) bool {
+	m, err := jsonrpc.Parse(data, jsonrpc.Limits{MaxDepth: MaxDepth})
+	if err != nil {
+		return harmless(data, err)
+	}
+	given := m.ID.Of(data)
+	return m.Kind != jsonrpc.Response || len(given) == 0 || string(given) == "null" || SameID(given, id)
 }
 
 // owns tells whether a response with this raw id is the server's to give. To its client the gateway is one server, which answers all of its requests: one

@@ -23,6 +23,7 @@ func entry(server *v1alpha1.MCPServer, way *way, secrets []*attached, certificat
 		Hostname:   way.authority(),
 		ToolPrefix: server.Spec.ToolPrefix,
 		URIPrefix:  server.Spec.URIPrefix,
+		Untrusted:  server.Spec.Untrusted,
 		Headers:    headers(server, way.headers),
 	}
 	if !way.secure(server) {
