@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/gob"
@@ -42,7 +43,10 @@ type HubOptions struct {
 	// Ended is told of calls that have ended, by several goroutines at once. Nil means that nobody asks.
 	Ended   func(callreport.Call)
 	Counter Counter
-	Logger  *slog.Logger
+	// Patience is how long mirrors may take to say that they have taken something; DefaultPatience if it is zero. One that has not is not waited for again
+	// until it has.
+	Patience time.Duration
+	Logger   *slog.Logger
 }
 
 // Hub serves mirrors.
@@ -65,6 +69,7 @@ type Hub struct {
 // NewHub makes a hub without mirrors.
 func NewHub(o HubOptions) *Hub {
 	o.Settings.Keys, o.Settings.Tokens, o.Settings.Calls = o.Sessions.Keys(), o.Token != nil, o.Ended != nil
+	o.Patience = cmp.Or(o.Patience, DefaultPatience)
 	return &Hub{opts: o, peers: map[*peer]bool{}}
 }
 
@@ -73,8 +78,8 @@ func (h *Hub) SessionChanged(token string) {
 	h.each(func(p *peer) { p.mark(token) })
 }
 
-// patience is how long mirrors may take to say that they have taken something. One that has not is not waited for again until it has.
-const patience = 500 * time.Millisecond
+// DefaultPatience is that of a hub which is not told otherwise.
+const DefaultPatience = 500 * time.Millisecond
 
 // Publish makes mirrors route by a snapshot that will be in force, and waits for them: nobody is told of a tool that a mirror does not know.
 func (h *Hub) Publish(s *catalog.Snapshot) {
@@ -107,7 +112,7 @@ func (h *Hub) Sync() {
 			all = append(all, p.sync())
 		}
 	})
-	limit := time.NewTimer(patience)
+	limit := time.NewTimer(h.opts.Patience)
 	defer limit.Stop()
 	for _, s := range all {
 		select {

@@ -83,18 +83,15 @@ func socket(t testing.TB) string {
 	return filepath.Join(dir, "s")
 }
 
-func newProcess(t testing.TB, path string, key session.Key, traces ...tracecontext.Sampling) *process {
+func newProcess(t testing.TB, path string, key session.Key, set ...func(*replica.HubOptions)) *process {
 	t.Helper()
 	p := &process{t: t, socket: path, key: key, counted: map[string]int{}}
 	p.sessions = session.NewRegistry(session.Options{Key: key, OnChange: func(token string) { p.hub.SessionChanged(token) }})
 	now := snapshot("read")
 	p.snapshot = now
-	routing := router.Options{MaxBody: 1 << 20, BrokerKey: "key"}
-	for _, traces := range traces {
-		routing.Traces = traces
-	}
-	p.hub = replica.NewHub(replica.HubOptions{
-		Version: "1", Settings: replica.Settings{Router: routing, MaxIdle: time.Hour},
+	options := replica.HubOptions{
+		Version: "1", Patience: soon, // on a busy machine, a mirror takes longer than calls should have to wait
+		Settings: replica.Settings{Router: router.Options{MaxBody: 1 << 20, BrokerKey: "key"}, MaxIdle: time.Hour},
 		Sessions: p.sessions, Snapshot: func() *catalog.Snapshot { return now }, Counter: p, Logger: slog.New(slog.DiscardHandler),
 		Forgotten: func(context.Context, *router.Call) bool { return p.forgotten },
 		Replay:    func(ctx context.Context, c *router.Call) *router.Reply { return p.replay(ctx, c) },
@@ -108,7 +105,11 @@ func newProcess(t testing.TB, path string, key session.Key, traces ...traceconte
 			defer p.mu.Unlock()
 			p.tokens = append(p.tokens, a)
 		},
-	})
+	}
+	for _, f := range set {
+		f(&options)
+	}
+	p.hub = replica.NewHub(options)
 	p.serve()
 	return p
 }
@@ -231,7 +232,7 @@ func TestCatalogInParts(t *testing.T) {
 // TestTraces: what routers have to know of traces comes with the settings, also where it is little.
 func TestTraces(t *testing.T) {
 	for _, want := range []tracecontext.Sampling{{}, {On: true}, {On: true, FollowParent: true, Ratio: 1}, {On: true, Ratio: 0.5}} {
-		p := newProcess(t, socket(t), session.GenerateKey(), want)
+		p := newProcess(t, socket(t), session.GenerateKey(), func(o *replica.HubOptions) { o.Settings.Router.Traces = want })
 		s := p.session()
 		m := mirror(t, p.socket, "1")
 		synced(t, p)
@@ -452,7 +453,7 @@ func TestManyAtOnce(t *testing.T) {
 
 // TestSlowMirror: one that takes nothing is waited for once, and not again.
 func TestSlowMirror(t *testing.T) {
-	p := newProcess(t, socket(t), session.GenerateKey())
+	p := newProcess(t, socket(t), session.GenerateKey(), func(o *replica.HubOptions) { o.Patience = 100 * time.Millisecond })
 	m := mirror(t, p.socket, "1")
 	synced(t, p)
 	release := make(chan struct{})
