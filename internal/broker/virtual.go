@@ -25,7 +25,7 @@ func (b *Broker) viewOf(r *http.Request) *catalog.View {
 func (b *Broker) see(w http.ResponseWriter, r *http.Request, id []byte, f func(*catalog.View)) {
 	view := b.viewOf(r)
 	if view == nil {
-		b.fail(w, invalid(id, http.StatusNotFound, "there is no such virtual server"))
+		b.fail(w, invalid(id, http.StatusNotFound, wire.NoVirtualServer))
 		return
 	}
 	f(view)

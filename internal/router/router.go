@@ -161,7 +161,7 @@ func viewOf(req *Request, id []byte, snap *catalog.Snapshot) (*catalog.View, *js
 	}
 	switch {
 	case view == nil:
-		return nil, invalid(id, http.StatusNotFound, "there is no such virtual server")
+		return nil, invalid(id, http.StatusNotFound, wire.NoVirtualServer)
 	case req.hasVirtualServer && req.virtualServer != view.Name():
 		return nil, invalid(id, http.StatusBadRequest, "the header "+wire.HeaderVirtualServer+" contradicts the path; leave it out")
 	}

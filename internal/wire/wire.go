@@ -175,3 +175,7 @@ func Revisions() []string { return append(ModernRevisions(), SessionRevisions().
 
 // IsModernRevision tells whether v is one of ModernRevisions.
 func IsModernRevision(v string) bool { return v == Revision20260728 }
+
+// NoVirtualServer is said of a name that no virtual server has.
+const NoVirtualServer = "there is no such virtual server: what follows /mcp/ in the address, or stands in " + HeaderVirtualServer +
+	", must be the name of one that is configured"
