@@ -47,8 +47,9 @@ type loginExample struct {
 		}
 		Global struct {
 			StatusPage struct {
-				Hostname string
-				Groups   []string
+				Hostname        string
+				Groups          []string
+				ConsoleClientID string `yaml:"consoleClientID"`
 			} `yaml:"statusPage"`
 		}
 	}
@@ -132,7 +133,7 @@ func startStatusPage(t *testing.T, e *loginExample, r *realm, changes ...string)
 		Servers: []config.ServerSpec{testbed.ServerSpec("weather", testbed.Example(t, "weather").URL), testbed.ServerSpec("time", testbed.Example(t, "time").URL)},
 		Flags: []string{
 			"--status-page-address", listener, "--status-page-groups", strings.Join(values.Global.StatusPage.Groups, ","), "--allowed-origins", pageURL,
-			"--status-page-sign-out", "/oauth2/sign_out",
+			"--status-page-sign-out", "/oauth2/sign_out", "--console-client-id", values.Global.StatusPage.ConsoleClientID,
 		},
 		Env: []string{"OAUTH_AUTHORIZATION_SERVERS=" + r.issuer, "OAUTH_SCOPES_SUPPORTED=basic,groups,roles,mcp-gateway"},
 	})
@@ -273,7 +274,7 @@ func TestStatusPageLogin(t *testing.T) {
 	e := readLoginExample(t)
 	s := startStatusPage(t, e, loginRealm(t, e))
 	out := testbed.NewBrowser(t, screenshots).Run(t, "browser/statuspage.mjs", "", map[string]any{
-		"page": pageURL, "address": s.address, "operator": "mcp", "other": "guest", "client": "status-page-console",
+		"page": pageURL, "address": s.address, "operator": "mcp", "other": "guest",
 	})
 	t.Logf("%s", out)
 }

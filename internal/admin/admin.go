@@ -34,6 +34,8 @@ type Options struct {
 	// Endpoint is the public URL of the MCP endpoint, Issuers are the URLs of who gives tokens for it: the console of the pages calls them.
 	Endpoint string
 	Issuers  func() []string
+	// ConsoleClient is the id of a client with which the console logs in; empty means that it registers itself.
+	ConsoleClient string
 	// SignOut is where whoever is logged in signs out; empty where nobody has to log in, or nobody knows.
 	SignOut string
 	// Values are the policy values in force, nil where there are none. PolicyEngine tells that an engine in front has a say as well.

@@ -144,6 +144,7 @@ type itemPage struct {
 	Virtual      []string // virtual servers that have it
 	Endpoint     string
 	Issuers      []string
+	Client       string // id with which to log in
 	Rules        itemAccess
 }
 
@@ -167,7 +168,7 @@ func (s *site) item(w http.ResponseWriter, r *http.Request) {
 	}
 	page := itemPage{
 		frame: s.frame(name, kind.Path), entry: newEntry(it), Kind: kind, Definition: pretty(it.Definition),
-		Endpoint: s.Endpoint, Issuers: s.Issuers(), Hints: hintsOf(it.Hints),
+		Endpoint: s.Endpoint, Issuers: s.Issuers(), Client: s.ConsoleClient, Hints: hintsOf(it.Hints),
 	}
 	if kind.kind == catalog.Tool {
 		page.Hash, page.Counts, page.counted = it.Digest.String(), callsOf(it), s.counted()

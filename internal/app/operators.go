@@ -23,8 +23,8 @@ func (g *gateway) serveAdmin() error {
 		Snapshot: g.publisher.Snapshot, URL: func(server string) string { return g.publisher.view.Load().urls[server] },
 		Problems: g.problems,
 		Sessions: g.sessions.Count, Metrics: g.metricsHandler(),
-		Endpoint: strings.TrimSuffix(g.settings.publicURL, "/") + wire.PathMCP,
-		Started:  time.Now(), ToolCalls: g.toolCalls,
+		Endpoint: strings.TrimSuffix(g.settings.publicURL, "/") + wire.PathMCP, ConsoleClient: g.settings.consoleClient,
+		Started: time.Now(), ToolCalls: g.toolCalls,
 		Streams: func() int { return int(g.requests.streams.Load()) }, Calls: func() int { return int(g.requests.calls.Load()) },
 		Discovery: func(server string) admin.Discovery { return admin.Discovery(g.manager.Discovered(server)) },
 	}

@@ -32,6 +32,7 @@ type settings struct {
 	routerAddress      string
 	brokerAddress      string
 	adminAddress       string
+	consoleClient      string
 	xdsAddress         string
 	moduleAddress      string
 	version            string // of the program
@@ -81,6 +82,7 @@ const (
 	flagRouter  = "mcp-router-address"
 	flagBroker  = "mcp-broker-public-address"
 	flagAdmin   = "admin-address"
+	flagConsole = "console-client-id"
 	flagXDS     = "xds-address"
 	flagModule  = "mcp-router-module-address"
 	flagPublic  = "public-url"
@@ -106,6 +108,7 @@ func (s *settings) serving(f *pflag.FlagSet) {
 	s.consent.flags(f)
 	f.DurationVar(&s.drainTimeout, "drain-timeout", 10*time.Second, "how long calls in flight may still take once the process is told to stop")
 	f.StringVar(&s.adminAddress, flagAdmin, "127.0.0.1:8090", "`address` for the status page, /healthz, /readyz, /status and /metrics: host:port or unix:/path. Whoever reaches it may read all of them")
+	f.StringVar(&s.consoleClient, flagConsole, "", "client `id` with which the page's console logs in, a public client at the issuer: empty means that it registers itself, which not every issuer lets pages do")
 	f.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "text", "text or json")
 	s.envoy.shared(f)

@@ -50,6 +50,9 @@
 {{- with .cookie }}
 - {{ printf "--status-page-cookie=%s" . | quote }}
 {{- end }}
+{{- with .consoleClientID }}
+- {{ printf "--console-client-id=%s" . | quote }}
+{{- end }}
 {{- if and .login.service .login.signOut }}
 - {{ printf "--status-page-sign-out=%s" .login.signOut | quote }}
 {{- end }}
