@@ -44,9 +44,14 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-protobuf")
 }
 
-// telemetry is what a gateway is told that is to send all that it has to such a collector. All else is as by default, sampling included.
+// telemetry is what a gateway is told that is to send all that it has to such a collector. All else is as by default, sampling included where the row does
+// not say otherwise.
 func (c *collector) telemetry(g gatewaySpec) []string {
-	return []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + c.url + "/" + g.name()}
+	env := []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + c.url + "/" + g.name()}
+	if g.sampled {
+		env = append(env, "OTEL_TRACES_SAMPLER=parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG=0.1")
+	}
+	return env
 }
 
 // await waits until a gateway's first spans have come: without them, nothing would be measured.

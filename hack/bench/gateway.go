@@ -25,6 +25,7 @@ type gatewaySpec struct {
 	guarded bool // with policies
 	headers bool // the router is shown headers first
 	watched bool // with metrics and traces, sent by OTLP
+	sampled bool // with a trace of each tenth call alone
 	catalog catalog
 	// sessions is how many are open beside those of the connections.
 	sessions int
@@ -50,6 +51,9 @@ func (g gatewaySpec) name() string {
 	}
 	if g.watched {
 		name += "-watched"
+	}
+	if g.sampled {
+		name += "-sampled"
 	}
 	return name + "-" + g.catalog.name()
 }

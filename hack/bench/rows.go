@@ -28,6 +28,8 @@ const (
 	moduleSessionRow  = "gateway, module, session"
 	extProcWatchedRow = "gateway, ext_proc, telemetry"
 	moduleWatchedRow  = "gateway, module, telemetry"
+	extProcSampledRow = "gateway, ext_proc, telemetry, sampled"
+	moduleSampledRow  = "gateway, module, telemetry, sampled"
 )
 
 func rows() []row {
@@ -61,9 +63,11 @@ func rows() []row {
 		{extProcGuardRow, "ext_proc with policies: a token is verified, a rule allows the call, a rate limit counts it", through(gatewaySpec{guarded: true}, "")},
 		{extProcSessionRow, "ext_proc over a Unix socket; the server keeps sessions, so that its answers are looked at", through(gatewaySpec{}, serverSessionful)},
 		{extProcWatchedRow, "ext_proc with metrics of each call, and a span of it, sent by OTLP", through(gatewaySpec{watched: true}, "")},
+		{extProcSampledRow, "the same with a span of each tenth call", through(gatewaySpec{watched: true, sampled: true}, "")},
 		{moduleRow, "the router inside of Envoy; the server keeps no sessions", through(gatewaySpec{module: true}, "")},
 		{moduleGuardRow, "the same with policies, as with ext_proc", through(gatewaySpec{module: true, guarded: true}, "")},
 		{moduleSessionRow, "the router inside of Envoy; the server keeps sessions, so that its answers are looked at", through(gatewaySpec{module: true}, serverSessionful)},
 		{moduleWatchedRow, "the router inside of Envoy, with metrics and spans as with ext_proc", through(gatewaySpec{module: true, watched: true}, "")},
+		{moduleSampledRow, "the same with a span of each tenth call", through(gatewaySpec{module: true, watched: true, sampled: true}, "")},
 	}
 }

@@ -298,10 +298,13 @@ func (f *filter) tell() {
 	reports := f.state != nil && f.state.Calls()
 	for i := range f.decision.Metadata {
 		m := &f.decision.Metadata[i]
-		f.handle.SetMetadata(wire.MetadataNamespace, m.Name, m.Value)
 		if reports { // now, since what is named may lie in Envoy's memory
 			f.facts = callreport.AppendFact(f.facts, m.Name, m.Value)
+			if m.Name == wire.KeyTrace || m.Name == wire.KeyTraceParent {
+				continue // only who makes spans asks for them
+			}
 		}
+		f.handle.SetMetadata(wire.MetadataNamespace, m.Name, m.Value)
 	}
 }
 

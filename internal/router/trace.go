@@ -28,6 +28,9 @@ func (x *exchange) traced() {
 	span, follows := x.traces.Begin(parent)
 	x.traceparent = span.String()
 	x.d.set(wire.HeaderTraceparent, x.traceparent)
+	if !span.Kept {
+		return // nobody makes a span of it
+	}
 	x.d.Metadata = append(x.d.Metadata, Header{wire.KeyTrace, x.traceparent})
 	if follows {
 		x.d.Metadata = append(x.d.Metadata, Header{wire.KeyTraceParent, parent})

@@ -22,20 +22,24 @@ func TestTrace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := w.traced(t, tracecontext.Sampling{On: true, FollowParent: true, Ratio: 1}, tt.header, tt.meta)
-			own, ok := tracecontext.Parse(metadata(d, wire.KeyTrace))
-			require.True(t, ok, d.Metadata)
+			own, ok := tracecontext.Parse(value(d.Set, wire.HeaderTraceparent))
+			require.True(t, ok, d.Set)
 			parent, follows := tracecontext.Parse(tt.want)
 			assert.Equal(t, follows, parent.Trace == own.Trace)
 			assert.Equal(t, !follows || parent.Kept, own.Kept)
 			assert.NotEqual(t, parent.Span, own.Span)
-			assert.Contains(t, d.Set, Header{wire.HeaderTraceparent, own.String()})
-			assert.Equal(t, tt.want, metadata(d, wire.KeyTraceParent))
+			if own.Kept {
+				assert.Equal(t, own.String(), value(d.Metadata, wire.KeyTrace))
+				assert.Equal(t, tt.want, value(d.Metadata, wire.KeyTraceParent))
+			} else {
+				assert.Empty(t, value(d.Metadata, wire.KeyTrace)+value(d.Metadata, wire.KeyTraceParent), "nobody makes a span of it")
+			}
 			assert.Nil(t, d.Body, "the message stays as it is (Invariant 1)")
 		})
 	}
 	t.Run("nobody wants traces", func(t *testing.T) {
 		d := w.traced(t, tracecontext.Sampling{Ratio: 1}, header, `"`+meta+`"`)
-		assert.Empty(t, metadata(d, wire.KeyTrace))
+		assert.Empty(t, value(d.Metadata, wire.KeyTrace))
 		assert.False(t, d.Sets(wire.HeaderTraceparent), "the client's passes by")
 	})
 }
@@ -59,9 +63,9 @@ func (w *world) traced(t *testing.T, traces tracecontext.Sampling, header, meta 
 	return d
 }
 
-func metadata(d Decision, key string) string {
-	for _, h := range d.Metadata {
-		if h.Name == key {
+func value(of []Header, name string) string {
+	for _, h := range of {
+		if h.Name == name {
 			return h.Value
 		}
 	}

@@ -22,7 +22,7 @@ const (
 	KeyID                = "id"
 	// KeyWatched marks a request whose answer the router looks at itself.
 	KeyWatched = "watched"
-	// KeyTrace is the traceparent of the gateway's own span, KeyTraceParent the one that the client sent; only where traces are wanted.
+	// KeyTrace is the traceparent of the gateway's own span, KeyTraceParent the one that the client sent; only of traces that are kept.
 	KeyTrace       = "trace"
 	KeyTraceParent = "trace_parent"
 	// KeyReply marks an answer that the router made itself, so that Envoy sends its body as it is.
