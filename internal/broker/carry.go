@@ -106,7 +106,12 @@ func (b *Broker) Replay(ctx context.Context, s *session.Session, server *catalog
 	if access != nil && !access.Allows(carried(b.opts.Snapshot(), server, &m)) {
 		return nil, forbidden(m.ID.Of(body))
 	}
-	over := b.opts.Observer.Called(server.Name, b.counterOf(server, &m))
+	tool, ended := b.counterOf(server, &m), b.opts.Observer.Called(server.Name, nil)
+	tool.Opened(1)
+	over := func(status int) { // whether it has failed is told by whom the answer is handed to, as of any call that the broker did not begin
+		tool.Opened(-1)
+		ended(status)
+	}
 	resp, err := b.call(ctx, callerOf(s, authorization), server, m.ID.Of(body), body)
 	if fault := (*jsonrpc.Error)(nil); errors.As(err, &fault) {
 		over(statusOf(fault))

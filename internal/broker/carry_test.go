@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/jsonrpc"
 	"github.com/guicassolato/mcp-gateway/internal/relay"
 	"github.com/guicassolato/mcp-gateway/internal/session"
@@ -216,7 +218,9 @@ func TestForgotten(t *testing.T) {
 // TestReplay: what Envoy sent and the server refused is made again in a new session.
 func TestReplay(t *testing.T) {
 	weather := newScript()
-	f := start(t, scripted("weather", weather))
+	listed := scripted("weather", weather)
+	listed.listing.Items[catalog.Tool] = []json.RawMessage{[]byte(`{"name":"t"}`)}
+	f := start(t, listed)
 	token := f.initialize()
 	s, err := f.sessions.Lookup(token)
 	require.NoError(t, err)
@@ -249,6 +253,7 @@ func TestReplay(t *testing.T) {
 	require.ErrorAs(t, err, &fault)
 	assert.Equal(t, http.StatusBadGateway, fault.Status)
 	assert.Equal(t, hugeID, string(fault.ID))
+	assert.Equal(t, []string{"t"}, f.counted.tools, "those that were made again are judged with the answers that they are a part of")
 }
 
 // TestSessionlessAfterAll: a server that was seen with sessions and now gives none is served as well.
