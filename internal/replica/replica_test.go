@@ -243,9 +243,9 @@ func TestTraces(t *testing.T) {
 				assert.False(t, d.Sets(wire.HeaderTraceparent))
 				continue
 			}
-			at := slices.IndexFunc(d.Metadata, func(h router.Header) bool { return h.Name == wire.KeyTrace })
+			at := slices.IndexFunc(d.Set, func(h router.Header) bool { return h.Name == wire.HeaderTraceparent })
 			require.GreaterOrEqual(t, at, 0)
-			own := d.Metadata[at].Value
+			own := d.Set[at].Value
 			kept[own[len(own)-1]]++
 		}
 		assert.Equal(t, want.Ratio > 0, kept['1'] > 0, want)
