@@ -51,9 +51,13 @@ func (b *builder) addClusters(r *Resources, cs []Cluster) {
 	}
 }
 
+func isClusterName(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+}
+
 // checkName refuses a name that leads elsewhere already, or that is no plain header value: the router writes it into one.
 func checkName(name string, seen map[string]bool) error {
-	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+	if !isClusterName(name) {
 		return fmt.Errorf("cluster name %q: must be printable ASCII without spaces", name)
 	}
 	if seen[name] {
