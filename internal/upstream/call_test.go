@@ -408,6 +408,22 @@ func TestAnswerDoesNotWaitForTheEndOfItsStream(t *testing.T) {
 }
 
 // serveInMemory is serve without a kernel.
+// TestIdleConnections are given up before common servers close them: a call that is sent while they do could have begun or not.
+func TestIdleConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript()
+		s.on["tools/call"] = func(w http.ResponseWriter, _ *http.Request, m *jsonMessage) { answerJSON(w, m, "{}") }
+		e, n := serveInMemory(t, s)
+		for dials, rest := range []time.Duration{0, 3 * time.Second, 5 * time.Second} {
+			time.Sleep(rest)
+			synctest.Wait()
+			_, err := e.Call(t.Context(), Session{}, "tools/call", nil)
+			require.NoError(t, err)
+			assert.Equal(t, []int{1, 1, 2}[dials], n.dialled(), "after %s", rest)
+		}
+	})
+}
+
 func serveInMemory(t *testing.T, s *script) (*Endpoint, *memory) {
 	t.Helper()
 	n := newMemory(t)

@@ -49,6 +49,9 @@ const (
 	// idleConns is how many idle connections are kept for one server, so that a burst of first calls does not close most
 	// of what it opened.
 	idleConns = 64
+	// idleTime is how long one is kept, as Envoy keeps its own: Node's and uvicorn's servers close theirs after 5 s, and a call that is sent at that very
+	// moment fails, for nobody knows whether it has begun.
+	idleTime = 4 * time.Second
 	// maxHeader bounds the headers of an answer.
 	maxHeader = 256 << 10
 	// answerTimeout bounds what is sent beside a request: answers to the server's own requests and cancellations.
@@ -148,7 +151,7 @@ func newTransport(scheme string, cfg *config.TLS, opts EndpointOptions) (*http.T
 		TLSHandshakeTimeout:    opts.DialTimeout,
 		MaxIdleConns:           idleConns,
 		MaxIdleConnsPerHost:    idleConns,
-		IdleConnTimeout:        90 * time.Second,
+		IdleConnTimeout:        idleTime,
 		MaxResponseHeaderBytes: maxHeader,
 		ForceAttemptHTTP2:      scheme == "https",
 		// Streams stay open for hours: only pings tell that the other end is gone.
