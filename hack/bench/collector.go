@@ -54,13 +54,24 @@ func (c *collector) telemetry(g gatewaySpec) []string {
 	return env
 }
 
-// await waits until a gateway's first spans have come: without them, nothing would be measured.
-func (c *collector) await(ctx context.Context, g *gateway, spec gatewaySpec) error {
-	return g.broker.until(ctx, probeTime, func(context.Context) error {
-		if _, ok := c.got.Load("/" + spec.name()); !ok {
-			return errors.New("it has sent no spans")
+// await waits until a gateway's first spans have come, and gives it something to tell of meanwhile: without spans, nothing would be measured.
+func (c *collector) await(ctx context.Context, g *gateway, spec gatewaySpec, url string) error {
+	return g.broker.until(ctx, probeTime, func(ctx context.Context) error {
+		if _, ok := c.got.Load("/" + spec.name()); ok {
+			return nil
 		}
-		return nil
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}`))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Accept", "application/json, text/event-stream")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		_ = resp.Body.Close() // whatever the answer is, it is told of
+		return errors.New("it has sent no spans")
 	})
 }
 
@@ -72,7 +83,7 @@ func (s *stage) watched(ctx context.Context, spec gatewaySpec, server string, c 
 	}
 	t, err := s.behindGateway(ctx, spec, server, c)
 	if err == nil {
-		err = otlp.await(ctx, s.gateways[spec], spec)
+		err = otlp.await(ctx, s.gateways[spec], spec, t.url)
 	}
 	if err != nil {
 		return target{}, fmt.Errorf("with telemetry: %w", err)
