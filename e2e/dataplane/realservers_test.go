@@ -84,6 +84,7 @@ func TestStdioServer(t *testing.T) {
 	server := testbed.BridgedEverything(t)
 	eachMode(t, func(t *testing.T, mode testbed.Mode) {
 		g := testbed.StartGateway(t, testbed.Options{Mode: mode, Servers: []config.ServerSpec{spec("everything", server.URL)}})
+		g.AwaitTools(t, "everything_echo") // each session is a process there, which may take longer to start than the gateway waits
 		for _, revision := range []string{legacyRevision, modernRevision} {
 			progress := make(chan float64, 16)
 			s := goSDKClient(t, g.Endpoint, &gosdk.ClientOptions{ProgressNotificationHandler: func(_ context.Context, r *gosdk.ProgressNotificationClientRequest) {
