@@ -67,6 +67,9 @@ func TestRealServers(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode testbed.Mode) {
 		// Few items to a page, so that clients have to follow the pages.
 		g := testbed.StartGateway(t, testbed.Options{Mode: mode, Servers: specsOf(servers), Flags: []string{"--page-size", "7"}})
+		for _, call := range realCalls() {
+			g.AwaitTools(t, call.tool)
+		}
 		t.Run("go-sdk client", func(t *testing.T) { callAllWithGoSDK(t, g) })
 		t.Run("mcp-go client", func(t *testing.T) { callAllWithMCPGo(t, g) })
 		t.Run("definitions", func(t *testing.T) { compareDefinitions(t, g, servers) })
