@@ -86,8 +86,11 @@ func (b *Broker) postModern(r *http.Request, m *jsonrpc.Message, server *catalog
 		}
 		return nil, &ownAnswer{fault: badGateway(id, http.StatusServiceUnavailable, server.Name, "could not be reached: "+err.Error())}
 	}
-	why := judgeModern(resp, server, id)
+	stream, why := judgeModern(resp, server, id)
 	if why == "" {
+		if stream {
+			resp.Body = changed(resp.Body, relay.MaxEvent, func(message []byte) []byte { return own(message, id) })
+		}
 		return resp, nil
 	}
 	_ = resp.Body.Close() // nothing of it is used
@@ -109,8 +112,9 @@ func repeated(from http.Header) http.Header {
 	return out
 }
 
-// judgeModern tells what is wrong with an answer to the request with an id; nothing if a client may see it. What a stream has for others is left out of it.
-func judgeModern(resp *http.Response, server *catalog.Server, id []byte) (why string) {
+// judgeModern tells whether an answer is a stream, which nobody has looked into yet, and what is wrong with it, by the id of its request: nothing if a client
+// may see it.
+func judgeModern(resp *http.Response, server *catalog.Server, id []byte) (stream bool, why string) {
 	status := resp.StatusCode
 	if status == http.StatusNotFound {
 		status = http.StatusBadRequest // it is no session that is unknown, but a method
@@ -118,18 +122,17 @@ func judgeModern(resp *http.Response, server *catalog.Server, id []byte) (why st
 	verdict, why := relay.Judge(status, resp.Header.Get("Content-Type"), resp.Header.Get("Content-Encoding"), resp.ContentLength == 0)
 	switch verdict {
 	case relay.Stream:
-		resp.Body = changed(resp.Body, relay.MaxEvent, func(message []byte) []byte { return own(message, id) })
-		return ""
+		return true, ""
 	case relay.Plain:
-		return fmt.Sprintf("took the request without an answer (HTTP status %d)", status)
+		return false, fmt.Sprintf("took the request without an answer (HTTP status %d)", status)
 	case relay.Message:
 		verdict, why := checkModern(resp, server, id)
 		if verdict == relay.Message {
-			return ""
+			return false, ""
 		}
-		return why
+		return false, why
 	default:
-		return why
+		return false, why
 	}
 }
 

@@ -261,7 +261,7 @@ func (c *lifted) send(retry bridge.Retry) (m *jsonrpc.Message, status int, fault
 	if sent == nil {
 		sent = c.id
 	}
-	if why := judgeModern(resp, c.server, sent); why != "" {
+	if _, why := judgeModern(resp, c.server, sent); why != "" {
 		if c.server.PerCaller && refusesCaller(resp.StatusCode) {
 			return nil, 0, c.b.refusedCaller(c.ctx, c.caller, c.server, c.id, resp.StatusCode)
 		}

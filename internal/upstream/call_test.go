@@ -407,7 +407,6 @@ func TestAnswerDoesNotWaitForTheEndOfItsStream(t *testing.T) {
 	})
 }
 
-// serveInMemory is serve without a kernel.
 // TestIdleConnections are given up before common servers close them: a call that is sent while they do could have begun or not.
 func TestIdleConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -424,6 +423,7 @@ func TestIdleConnections(t *testing.T) {
 	})
 }
 
+// serveInMemory is serve without a kernel.
 func serveInMemory(t *testing.T, s *script) (*Endpoint, *memory) {
 	t.Helper()
 	n := newMemory(t)

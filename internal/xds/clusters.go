@@ -51,14 +51,18 @@ func (b *builder) addClusters(r *Resources, cs []Cluster) {
 	}
 }
 
-func isClusterName(name string) bool {
-	return name != "" && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+// checkPlain refuses a name that is no plain header value: the router writes it into one.
+func checkPlain(name string) error {
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return fmt.Errorf("cluster name %q: must be printable ASCII without spaces", name)
+	}
+	return nil
 }
 
-// checkName refuses a name that leads elsewhere already, or that is no plain header value: the router writes it into one.
+// checkName refuses a name that is not plain, or that leads elsewhere already.
 func checkName(name string, seen map[string]bool) error {
-	if !isClusterName(name) {
-		return fmt.Errorf("cluster name %q: must be printable ASCII without spaces", name)
+	if err := checkPlain(name); err != nil {
+		return err
 	}
 	if seen[name] {
 		return fmt.Errorf("cluster name %q: is taken by another cluster", name)

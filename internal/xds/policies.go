@@ -163,9 +163,10 @@ func checkFilter(f *hcmv3.HttpFilter, all []*hcmv3.HttpFilter) error {
 }
 
 func checkCluster(c *clusterv3.Cluster, all []*clusterv3.Cluster) error {
+	if err := checkPlain(c.GetName()); err != nil {
+		return err
+	}
 	switch name := c.GetName(); {
-	case !isClusterName(name):
-		return fmt.Errorf("cluster name %q: must be printable ASCII without spaces", name)
 	case reservedCluster(name):
 		return fmt.Errorf("cluster name %q: is taken by a cluster of the gateway", name)
 	case slices.ContainsFunc(all[:len(all)-1], func(o *clusterv3.Cluster) bool { return o.GetName() == name }):
