@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
 	"github.com/guicassolato/mcp-gateway/internal/telemetry"
@@ -38,11 +39,15 @@ func TestMetricsReference(t *testing.T) {
 	snap.Tool("a", "x").Calls.Called(1)
 	observed, err := m.NewObserved(t.Context(), "1", func(string) (string, bool) { return "", false })
 	require.NoError(t, err)
-	for _, item := range []string{wire.KeyTool, wire.KeyPrompt} {
+	for _, prompt := range []bool{false, true} {
 		for _, status := range []int{http.StatusOK, http.StatusForbidden} {
-			observed.Took(telemetry.Call{Start: time.Now(), Duration: 1, Upstream: 1, Status: status, Facts: map[string]string{
-				wire.KeyMethod: "tools/call", wire.KeyRevision: "2026-07-28", wire.KeyServer: "a", item: "x", wire.KeyPublicName: "x",
-			}})
+			kind := callreport.Kind{Method: "tools/call", Revision: "2026-07-28", Server: "a", PublicName: "x"}
+			if prompt {
+				kind.Prompt = "x"
+			} else {
+				kind.Tool = "x"
+			}
+			observed.Took(&telemetry.Call{Start: time.Now(), Duration: 1, Upstream: 1, Status: status, Kind: kind})
 		}
 	}
 	observed.SessionEnded(time.Second, wire.LatestSession)

@@ -36,7 +36,7 @@ func (g *gateway) assembleHub(routing router.Options, o extproc.Options) {
 	if g.settings.moduleAddress == "" {
 		return
 	}
-	var ended func(callreport.Call)
+	var ended func(*callreport.Call)
 	if g.observed != nil {
 		ended = g.observed.Took
 	}

@@ -18,14 +18,23 @@ type Call struct {
 	Broker bool
 	// Status is what the client got, 0 if it left before.
 	Status int
-	// Facts are what the router has said, by the keys of its metadata. They are good until whoever takes the call returns.
-	Facts map[string]string
+	Kind
+	Own
 }
 
-// factCount is how many facts are wanted.
-const factCount = 10
+// Kind is what calls that are alike have in common, by the keys of the router's metadata.
+type Kind struct{ Method, Server, Tool, Prompt, PublicName, Revision string }
 
-// facts are the keys of what is wanted of a router's metadata. Their places are their numbers in a report.
+// Own are the facts of which most calls have values of their own. They are good until whoever takes the call returns.
+type Own struct{ Resource, ID, Trace, TraceParent []byte }
+
+// The places of the facts are their numbers in a report.
+const (
+	kindCount = 6
+	factCount = 10
+)
+
+// facts are the keys of what is wanted of a router's metadata: those of a Kind, then those of an Own.
 func facts() [factCount]string {
 	return [...]string{
 		wire.KeyMethod, wire.KeyServer, wire.KeyTool, wire.KeyPrompt, wire.KeyPublicName, wire.KeyRevision,
@@ -33,8 +42,15 @@ func facts() [factCount]string {
 	}
 }
 
-// firstOwn is the first of the facts of which most calls have a value of their own.
-const firstOwn = 6
+// text is the place of a fact of a Kind.
+func (k *Kind) text(n int) *string {
+	return [...]*string{&k.Method, &k.Server, &k.Tool, &k.Prompt, &k.PublicName, &k.Revision}[n]
+}
+
+// bytes is the place of a fact of an Own, of which the number counts on.
+func (o *Own) bytes(n int) *[]byte {
+	return [...]*[]byte{&o.Resource, &o.ID, &o.Trace, &o.TraceParent}[n-kindCount]
+}
 
 // number is that of a fact, or -1 if nobody wants it. It is asked for each fact of each call.
 func number(key string) int {
@@ -75,7 +91,7 @@ func AppendFact(b []byte, key, value string) []byte {
 	return append(b, value...)
 }
 
-// Append writes a call whose facts have been written by AppendFact; the Facts of the call itself are not looked at.
+// Append writes a call whose facts have been written by AppendFact; those of the call itself are not looked at.
 func Append(b []byte, c *Call, facts []byte) []byte {
 	var head [4*binary.MaxVarintLen64 + 1]byte
 	h := binary.AppendVarint(head[:0], c.Start.UnixNano())
@@ -93,17 +109,16 @@ func Append(b []byte, c *Call, facts []byte) []byte {
 
 // Reader reads what one writer has written. It is for one goroutine.
 type Reader struct {
-	facts map[string]string // of the call that is read
-	texts map[string]string // each under itself
+	call   Call
+	before Kind              // of the call before, which most are like
+	texts  map[string]string // each under itself
 }
 
-// Begin makes room for the facts of another call.
-func (r *Reader) Begin() map[string]string {
-	if r.facts == nil {
-		r.facts, r.texts = map[string]string{}, map[string]string{}
-	}
-	clear(r.facts)
-	return r.facts
+// Begin begins another call, which is good until the next one begins.
+func (r *Reader) Begin() *Call {
+	r.before = r.call.Kind
+	r.call = Call{}
+	return &r.call
 }
 
 // Fact takes a fact of the call that has begun, if somebody wants it.
@@ -114,11 +129,15 @@ func (r *Reader) Fact(key, value []byte) {
 }
 
 func (r *Reader) take(n int, value []byte) {
-	if n >= firstOwn {
-		r.facts[facts()[n]] = string(value)
-	} else {
-		r.facts[facts()[n]] = r.text(value)
+	if n >= kindCount {
+		*r.call.bytes(n) = value
+		return
 	}
+	text := *r.before.text(n)
+	if text != string(value) {
+		text = r.text(value)
+	}
+	*r.call.text(n) = text
 }
 
 // maxTexts is how many values of facts are remembered at most.
@@ -129,8 +148,8 @@ func (r *Reader) text(value []byte) string {
 	if known, ok := r.texts[string(value)]; ok {
 		return known
 	}
-	if len(r.texts) >= maxTexts {
-		clear(r.texts)
+	if r.texts == nil || len(r.texts) >= maxTexts {
+		r.texts = map[string]string{}
 	}
 	text := string(value)
 	r.texts[text] = text
@@ -138,13 +157,13 @@ func (r *Reader) text(value []byte) string {
 }
 
 // Each reads calls that Append has written one behind the other, and tells whether all of them are whole.
-func (r *Reader) Each(b []byte, take func(Call)) bool {
+func (r *Reader) Each(b []byte, take func(*Call)) bool {
 	for len(b) > 0 {
 		call, rest, ok := chunk(b)
 		if !ok {
 			return false
 		}
-		c, ok := r.call(call)
+		c, ok := r.read(call)
 		if !ok {
 			return false
 		}
@@ -154,8 +173,8 @@ func (r *Reader) Each(b []byte, take func(Call)) bool {
 	return true
 }
 
-func (r *Reader) call(b []byte) (Call, bool) {
-	c := Call{Facts: r.Begin()}
+func (r *Reader) read(b []byte) (c *Call, ok bool) {
+	c = r.Begin()
 	start, n := binary.Varint(b)
 	if n <= 0 {
 		return c, false

@@ -1,11 +1,11 @@
 package envoymodule
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -54,11 +54,12 @@ type gateway struct {
 	ended   []callreport.Call
 }
 
-func (g *gateway) callEnded(c callreport.Call) {
+func (g *gateway) callEnded(c *callreport.Call) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	c.Facts = maps.Clone(c.Facts)
-	g.ended = append(g.ended, c)
+	own := *c
+	own.ID = bytes.Clone(c.ID)
+	g.ended = append(g.ended, own)
 }
 
 func (g *gateway) Count(outcome string, status, n int) {

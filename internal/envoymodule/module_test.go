@@ -213,6 +213,7 @@ func TestJudge(t *testing.T) {
 // TestReports: the hub is told of each call once it has ended, with what became of it and how long its server took, if it was the server that answered.
 func TestReports(t *testing.T) {
 	g := start(t)
+	read := callreport.Kind{Server: "plain", Tool: "read", PublicName: "p_read"}
 	for _, tc := range []struct {
 		name    string
 		tool    string
@@ -225,13 +226,13 @@ func TestReports(t *testing.T) {
 			e.head("200", "application/json", false)
 			e.body(`{"jsonrpc"`, false)
 			e.body(`:"2.0","id":7,"result":{}}`, true)
-		}, callreport.Call{Status: 200, Facts: map[string]string{"server": "plain", "tool": "read", "public_name": "p_read"}}, true},
+		}, callreport.Call{Status: 200, Kind: read}, true},
 		{"answered by Envoy", "p_read", func(e *envoy) {
 			e.status, e.details = 503, "upstream_reset_before_response_started"
 			e.head("503", "text/plain", true)
-		}, callreport.Call{Status: 503, Facts: map[string]string{"server": "plain", "tool": "read", "public_name": "p_read"}}, false},
-		{"left by its client", "p_read", func(*envoy) {}, callreport.Call{Facts: map[string]string{"server": "plain", "tool": "read", "public_name": "p_read"}}, false},
-		{"refused here", "none", func(e *envoy) { e.status = 200 }, callreport.Call{Status: 200, Facts: map[string]string{}}, false},
+		}, callreport.Call{Status: 503, Kind: read}, false},
+		{"left by its client", "p_read", func(*envoy) {}, callreport.Call{Kind: read}, false},
+		{"refused here", "none", func(e *envoy) { e.status = 200 }, callreport.Call{Status: 200}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			require.True(t, g.session.SetBackend("plain", session.Backend{Revision: "2025-11-25", Fingerprint: snapshot().Server("plain").Fingerprint}))
@@ -249,7 +250,7 @@ func TestReports(t *testing.T) {
 			assert.Positive(t, got.Duration)
 			assert.LessOrEqual(t, got.Upstream, got.Duration)
 			assert.Equal(t, tc.answers, got.Upstream > 0)
-			tc.want.Facts["method"], tc.want.Facts["id"] = "tools/call", "7"
+			tc.want.Method, tc.want.ID = "tools/call", []byte("7")
 			tc.want.Start, tc.want.Duration, tc.want.Upstream = got.Start, got.Duration, got.Upstream
 			assert.Equal(t, tc.want, got)
 		})

@@ -170,7 +170,7 @@ func (f *filter) report() {
 	if status, ok := f.handle.GetAttributeNumber(shared.AttributeIDResponseCode); ok {
 		c.Status = int(status)
 	}
-	if !f.over && !f.got.IsZero() && !f.isLocal() {
+	if !f.over && !f.got.IsZero() && (c.Status == http.StatusOK || !f.isLocal()) { // Envoy itself makes no such answer
 		c.Upstream = f.got.Sub(f.sent)
 	}
 	if f.teller == nil {

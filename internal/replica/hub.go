@@ -41,7 +41,7 @@ type HubOptions struct {
 	// Token is told how tokens begin. Nil means that nobody asks.
 	Token func(authorization string)
 	// Ended is told of calls that have ended, by several goroutines at once. Nil means that nobody asks.
-	Ended   func(callreport.Call)
+	Ended   func(*callreport.Call)
 	Counter Counter
 	// Patience is how long mirrors may take to say that they have taken something; DefaultPatience if it is zero. One that has not is not waited for again
 	// until it has.

@@ -218,8 +218,9 @@ func (p *peer) sessions(m *push, tokens []string) {
 
 // read takes what the mirror tells, until it leaves.
 func (p *peer) read(ctx context.Context, decoder *gob.Decoder) error {
+	var calls []byte // whose memory is that of the largest report so far
 	for {
-		var t tell
+		t := tell{Calls: calls[:0]}
 		if err := decoder.Decode(&t); err != nil {
 			if gone(err) {
 				return nil
@@ -236,6 +237,7 @@ func (p *peer) read(ctx context.Context, decoder *gob.Decoder) error {
 		case t.Report != nil:
 			p.report(t.Report)
 		case len(t.Calls) > 0:
+			calls = t.Calls
 			if p.hub.opts.Ended != nil && !p.calls.Each(t.Calls, p.hub.opts.Ended) {
 				return errors.New("the report of a call cannot be read")
 			}

@@ -39,8 +39,9 @@ type Observed struct {
 	sampling                tracecontext.Sampling
 	shutdown                []func(context.Context) *Lost // nil if nothing was lost
 	told                    atomic.Bool
-	alike                   sync.Map // likeness to *known
-	kinds                   atomic.Int64
+
+	mu    sync.RWMutex // guards what follows
+	alike map[likeness]*known
 }
 
 // NewObserved adds the histograms to the metrics, and sends metrics and traces to where the environment's OTEL_* variables say. Nothing is sent
@@ -67,7 +68,7 @@ func (m *Metrics) NewObserved(ctx context.Context, version string, lookup func(s
 			sdkmetric.WithProducer(prombridge.NewMetricProducer(prombridge.WithGatherer(m.registry))))))
 	}
 	meters := sdkmetric.NewMeterProvider(options...)
-	o := &Observed{tools: m.tools, shutdown: []func(context.Context) *Lost{func(ctx context.Context) *Lost {
+	o := &Observed{tools: m.tools, alike: map[likeness]*known{}, shutdown: []func(context.Context) *Lost{func(ctx context.Context) *Lost {
 		if err := meters.Shutdown(ctx); err != nil {
 			return &Lost{What: "metrics", Endpoint: env.endpoint("METRICS"), Err: err}
 		}
@@ -114,46 +115,51 @@ func (o *Observed) SessionEnded(lasted time.Duration, revision string) {
 func (o *Observed) Told() bool { return o.told.Load() }
 
 // Took takes a call that has ended.
-func (o *Observed) Took(c Call) {
+func (o *Observed) Took(c *Call) {
 	if !o.told.Load() { // all goroutines have it at hand for as long as nobody writes it
 		o.told.Store(true)
 	}
-	o.tools.ended(&c)
-	known := o.attributes(&c)
-	o.server.Record(context.Background(), c.Duration.Seconds(), known.option)
+	o.tools.ended(c)
+	known := o.known(c)
+	o.server.Record(context.Background(), c.Duration.Seconds(), known.options...)
 	if c.Upstream > 0 && !c.Broker {
-		o.client.Record(context.Background(), c.Upstream.Seconds(), known.option)
+		o.client.Record(context.Background(), c.Upstream.Seconds(), known.options...)
 	}
 	if o.spans != nil {
-		o.span(&c, known)
+		o.span(c, known)
 	}
 }
 
 // known are the attributes of calls that are alike, as metrics take them and as their spans have them.
 type known struct {
-	option  metric.MeasurementOption
+	options []metric.RecordOption
 	encoded []byte
 }
 
 // likeness is what the attributes of a call depend on.
 type likeness struct {
-	method, revision, server, tool, prompt, name string
-	status                                       int
+	callreport.Kind
+	status int
 }
 
-// attributes are remembered, since most calls are like another, and sorting attributes takes longer than counting.
-func (o *Observed) attributes(c *Call) *known {
-	like := likeness{c.Facts[wire.KeyMethod], c.Facts[wire.KeyRevision], c.Facts[wire.KeyServer], c.Facts[wire.KeyTool], c.Facts[wire.KeyPrompt], c.Facts[wire.KeyPublicName], c.Status}
-	if got, ok := o.alike.Load(like); ok {
-		return got.(*known)
+// known attributes are remembered, since most calls are like another, and sorting attributes takes longer than counting.
+func (o *Observed) known(c *Call) *known {
+	like := likeness{c.Kind, c.Status}
+	o.mu.RLock()
+	got, full := o.alike[like], len(o.alike) >= maxSeries
+	o.mu.RUnlock()
+	if got != nil {
+		return got
 	}
 	list := attributesOf(c)
-	made := &known{option: metric.WithAttributeSet(attribute.NewSet(list...))}
+	made := &known{options: []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(list...))}}
 	if o.spans != nil {
 		made.encoded = encode(c, list)
 	}
-	if methodName(like.method) != otherMethod && o.kinds.Add(1) <= maxSeries { // what clients make up is not worth remembering
-		o.alike.Store(like, made)
+	if !full && methodName(c.Method) != otherMethod { // what clients make up is not worth remembering
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.alike[like] = made
 	}
 	return made
 }
@@ -161,20 +167,20 @@ func (o *Observed) attributes(c *Call) *known {
 // attributesOf are bounded: only what the catalog has gets a name, and only methods that there are.
 func attributesOf(c *Call) []attribute.KeyValue {
 	out := []attribute.KeyValue{
-		attribute.String("mcp.method.name", methodName(c.Facts[wire.KeyMethod])),
+		attribute.String("mcp.method.name", methodName(c.Method)),
 		attribute.String("network.transport", "tcp"), attribute.String("network.protocol.name", "http"),
 	}
-	if revision := c.Facts[wire.KeyRevision]; revision != "" {
+	if revision := c.Revision; revision != "" {
 		out = append(out, attribute.String("mcp.protocol.version", revision))
 	}
-	if server := c.Facts[wire.KeyServer]; server != "" && server != wire.BrokerServer {
+	if server := c.Server; server != "" && server != wire.BrokerServer {
 		out = append(out, attribute.String("mcp.gateway.server", server))
 	}
-	if tool := c.Facts[wire.KeyTool]; tool != "" {
-		out = append(out, attribute.String("gen_ai.tool.name", c.Facts[wire.KeyPublicName]), attribute.String("gen_ai.operation.name", "execute_tool"))
+	if tool := c.Tool; tool != "" {
+		out = append(out, attribute.String("gen_ai.tool.name", c.PublicName), attribute.String("gen_ai.operation.name", "execute_tool"))
 	}
-	if prompt := c.Facts[wire.KeyPrompt]; prompt != "" {
-		out = append(out, attribute.String("gen_ai.prompt.name", c.Facts[wire.KeyPublicName]))
+	if prompt := c.Prompt; prompt != "" {
+		out = append(out, attribute.String("gen_ai.prompt.name", c.PublicName))
 	}
 	switch {
 	case c.Status == 0:
@@ -203,8 +209,8 @@ func methodName(method string) string {
 
 // nameOf is the method and, where it has one, its target.
 func nameOf(c *Call) string {
-	name := methodName(c.Facts[wire.KeyMethod])
-	if target := c.Facts[wire.KeyPublicName]; target != "" && (c.Facts[wire.KeyTool] != "" || c.Facts[wire.KeyPrompt] != "") {
+	name := methodName(c.Method)
+	if target := c.PublicName; target != "" && (c.Tool != "" || c.Prompt != "") {
 		name += " " + strings.ToValidUTF8(target, "\uFFFD")
 	}
 	return name

@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
-	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 func BenchmarkTook(b *testing.B) {
@@ -14,11 +14,11 @@ func BenchmarkTook(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c := Call{Start: time.Now(), Duration: time.Millisecond, Upstream: time.Millisecond, Status: 200, Facts: map[string]string{
-		wire.KeyMethod: "tools/call", wire.KeyServer: "weather", wire.KeyTool: "get_forecast", wire.KeyPublicName: "weather_get_forecast", wire.KeyID: "1",
-	}}
+	c := Call{Start: time.Now(), Duration: time.Millisecond, Upstream: time.Millisecond, Status: 200,
+		Kind: callreport.Kind{Method: "tools/call", Server: "weather", Tool: "get_forecast", PublicName: "weather_get_forecast"}, Own: callreport.Own{ID: []byte("1")},
+	}
 	b.ReportAllocs()
 	for b.Loop() {
-		o.Took(c)
+		o.Took(&c)
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/tracecontext"
-	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 func observed(t *testing.T, env map[string]string) (*Metrics, *Observed, error) {
@@ -82,11 +82,11 @@ func TestSeriesAreBounded(t *testing.T) {
 	m, o, err := observed(t, nil)
 	require.NoError(t, err)
 	for i := range 3 * maxSeries {
-		o.Took(Call{Start: time.Now(), Duration: time.Second, Status: 200, Facts: map[string]string{wire.KeyMethod: fmt.Sprintf("made/up/%d", i)}})
+		o.Took(&Call{Start: time.Now(), Duration: time.Second, Status: 200, Kind: callreport.Kind{Method: fmt.Sprintf("made/up/%d", i)}})
 	}
 	for i := range 3 * maxSeries {
 		name := fmt.Sprintf("tool_%d", i)
-		o.Took(Call{Start: time.Now(), Duration: time.Second, Status: 200, Facts: map[string]string{wire.KeyMethod: "tools/call", wire.KeyTool: name, wire.KeyPublicName: name, wire.KeyServer: "s"}})
+		o.Took(&Call{Start: time.Now(), Duration: time.Second, Status: 200, Kind: callreport.Kind{Method: "tools/call", Tool: name, PublicName: name, Server: "s"}})
 	}
 	families, err := m.histograms.Gather()
 	require.NoError(t, err)
@@ -98,7 +98,7 @@ func TestSeriesAreBounded(t *testing.T) {
 func TestErrorTypes(t *testing.T) {
 	for status, want := range map[int]string{0: "cancelled", 200: "", 202: "", 403: "403", 503: "503"} {
 		got := ""
-		for _, a := range attributesOf(&Call{Status: status, Facts: map[string]string{}}) {
+		for _, a := range attributesOf(&Call{Status: status}) {
 			if a.Key == "error.type" {
 				got = a.Value.AsString()
 			}

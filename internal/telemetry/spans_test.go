@@ -19,8 +19,8 @@ import (
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/tracecontext"
-	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 // receiver is a collector's side: it gets messages as they are on the wire.
@@ -81,14 +81,18 @@ func sending(t *testing.T, r *receiver, b batching) *Observed {
 
 func usual() batching { return otelEnv(func(string) (string, bool) { return "", false }).batching() }
 
-func tracedCall(change ...func(*Call)) Call {
-	c := Call{Start: time.Unix(1, 5), Duration: 40 * time.Millisecond, Upstream: time.Millisecond, Status: 200, Facts: map[string]string{
-		wire.KeyMethod: "tools/call", wire.KeyServer: "weather", wire.KeyTool: "get_forecast", wire.KeyPublicName: "weather_get_forecast", wire.KeyID: `"a"`,
-		wire.KeyTrace:       "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-		wire.KeyTraceParent: "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-00",
-	}}
+func tracedCall(change ...func(*Call)) *Call {
+	c := &Call{
+		Start: time.Unix(1, 5), Duration: 40 * time.Millisecond, Upstream: time.Millisecond, Status: 200,
+		Kind: callreport.Kind{Method: "tools/call", Server: "weather", Tool: "get_forecast", PublicName: "weather_get_forecast"},
+		Own: callreport.Own{
+			ID:          []byte(`"a"`),
+			Trace:       []byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+			TraceParent: []byte("00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-00"),
+		},
+	}
 	for _, f := range change {
-		f(&c)
+		f(c)
 	}
 	return c
 }
@@ -98,14 +102,12 @@ func TestSpan(t *testing.T) {
 	r := &receiver{}
 	o := sending(t, r, usual())
 	o.Took(tracedCall())
-	o.Took(tracedCall(func(c *Call) { c.Facts[wire.KeyTrace] = strings.TrimSuffix(c.Facts[wire.KeyTrace], "1") + "0" })) // not kept
-	o.Took(tracedCall(func(c *Call) { delete(c.Facts, wire.KeyTrace) }))
+	o.Took(tracedCall(func(c *Call) { c.Trace[len(c.Trace)-1] = '0' })) // not kept
+	o.Took(tracedCall(func(c *Call) { c.Trace = nil }))
 	o.Took(tracedCall(func(c *Call) {
 		c.Status = 503
-		c.Facts = map[string]string{
-			wire.KeyMethod: "resources/read", wire.KeyTrace: tracedCall().Facts[wire.KeyTrace], wire.KeyRevision: "2026-07-28",
-			wire.KeyResource: "x://\xff" + strings.Repeat("y", 2*maxSpan), wire.KeyID: "9007199254740993",
-		}
+		c.Kind = callreport.Kind{Method: "resources/read", Revision: "2026-07-28"}
+		c.Own = callreport.Own{Trace: c.Trace, Resource: []byte("x://\xff" + strings.Repeat("y", 2*maxSpan)), ID: []byte("9007199254740993")}
 	}))
 	lost, before, err := o.spans.close(t.Context())
 	require.NoError(t, err)
@@ -229,7 +231,7 @@ func BenchmarkSpan(b *testing.B) {
 	}
 	o.spans = newSpans(b.Context(), &nowhere{}, usual(), resource.Empty(), "1")
 	own, _ := tracecontext.Sampling{Ratio: 1}.Begin("")
-	c := tracedCall(func(c *Call) { c.Facts[wire.KeyTrace] = own.String() })
+	c := tracedCall(func(c *Call) { c.Trace = []byte(own.String()) })
 	b.ReportAllocs()
 	for b.Loop() {
 		o.Took(c)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/tally"
-	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 // otherTools stands for the tools of a server that have no series of their own.
@@ -110,11 +109,11 @@ func isOf(snap *catalog.Snapshot, c *tally.Counter) bool {
 
 // ended takes a call that has ended. Of those that the broker made, it knows itself.
 func (t *Tools) ended(c *Call) {
-	if c.Broker || c.Status < http.StatusInternalServerError || c.Facts[wire.KeyTool] == "" {
+	if c.Broker || c.Status < http.StatusInternalServerError || c.Tool == "" {
 		return
 	}
 	if snap := t.snapshot(); snap != nil {
-		if it := snap.Tool(c.Facts[wire.KeyServer], c.Facts[wire.KeyTool]); it != nil {
+		if it := snap.Tool(c.Server, c.Tool); it != nil {
 			it.Calls.Failed()
 		}
 	}

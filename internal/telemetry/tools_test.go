@@ -14,10 +14,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/guicassolato/mcp-gateway/internal/callreport"
 	"github.com/guicassolato/mcp-gateway/internal/catalog"
 	"github.com/guicassolato/mcp-gateway/internal/config"
 	"github.com/guicassolato/mcp-gateway/internal/tally"
-	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 // counting is metrics of a catalog that can change.
@@ -136,17 +136,17 @@ func TestFailedCalls(t *testing.T) {
 
 	o, err := c.NewObserved(t.Context(), "1", func(string) (string, bool) { return "", false })
 	require.NoError(t, err)
-	facts := map[string]string{wire.KeyMethod: "tools/call", wire.KeyServer: "a", wire.KeyTool: "x", wire.KeyPublicName: "a_x"}
+	kind := callreport.Kind{Method: "tools/call", Server: "a", Tool: "x", PublicName: "a_x"}
 	for _, call := range []Call{
-		{Status: http.StatusServiceUnavailable, Facts: facts},
-		{Status: http.StatusServiceUnavailable, Facts: facts, Broker: true}, // counted above
-		{Status: http.StatusForbidden, Facts: facts},
-		{Status: http.StatusOK, Facts: facts},
-		{Status: 0, Facts: facts},
-		{Status: http.StatusBadGateway, Facts: map[string]string{wire.KeyServer: "a"}},
-		{Status: http.StatusBadGateway, Facts: map[string]string{wire.KeyServer: "a", wire.KeyTool: "unknown"}},
+		{Status: http.StatusServiceUnavailable, Kind: kind},
+		{Status: http.StatusServiceUnavailable, Kind: kind, Broker: true}, // counted above
+		{Status: http.StatusForbidden, Kind: kind},
+		{Status: http.StatusOK, Kind: kind},
+		{Status: 0, Kind: kind},
+		{Status: http.StatusBadGateway, Kind: callreport.Kind{Server: "a"}},
+		{Status: http.StatusBadGateway, Kind: callreport.Kind{Server: "a", Tool: "unknown"}},
 	} {
-		o.Took(call)
+		o.Took(&call)
 	}
 	assert.Equal(t, tally.Counts{Failed: 2}, x.Counts())
 }

@@ -1,9 +1,10 @@
 package telemetry
 
 import (
+	"bytes"
 	"context"
 	"strconv"
-	"strings"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -11,7 +12,6 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/guicassolato/mcp-gateway/internal/tracecontext"
-	"github.com/guicassolato/mcp-gateway/internal/wire"
 )
 
 func (o *Observed) traces(ctx context.Context, env otelEnv, about *resource.Resource, version string) (err error) {
@@ -72,7 +72,7 @@ const maxSpan = 1024
 
 // span makes one of a call, if its trace is kept.
 func (o *Observed) span(c *Call, known *known) {
-	own, ok := tracecontext.Parse(c.Facts[wire.KeyTrace])
+	own, ok := tracecontext.Parse(c.Trace)
 	if !ok || !own.Kept {
 		return
 	}
@@ -80,18 +80,18 @@ func (o *Observed) span(c *Call, known *known) {
 	b := appendBytes(array[:0], spanTrace, own.Trace[:])
 	b = appendBytes(b, spanID, own.Span[:])
 	flags := uint32(tracev1.SpanFlags_SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK) | 1 // it is sampled
-	if parent, ok := tracecontext.Parse(c.Facts[wire.KeyTraceParent]); ok {
+	if parent, ok := tracecontext.Parse(c.TraceParent); ok {
 		b = appendBytes(b, spanParent, parent.Span[:])
 		flags |= uint32(tracev1.SpanFlags_SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK)
 	}
 	b = appendFixed(b, spanStart, uint64(max(0, c.Start.UnixNano())))
 	b = appendFixed(b, spanEnd, uint64(max(0, c.Start.Add(c.Duration).UnixNano())))
 	b = append(b, known.encoded...)
-	if id := c.Facts[wire.KeyID]; id != "" {
-		b = appendText(b, "jsonrpc.request.id", strings.Trim(id, `"`))
+	if len(c.ID) > 0 {
+		b = appendText(b, "jsonrpc.request.id", bytes.Trim(c.ID, `"`))
 	}
-	if resource := c.Facts[wire.KeyResource]; resource != "" {
-		b = appendText(b, "mcp.resource.uri", resource)
+	if len(c.Resource) > 0 {
+		b = appendText(b, "mcp.resource.uri", c.Resource)
 	}
 	b = protowire.AppendTag(b, spanFlags, protowire.Fixed32Type)
 	b = protowire.AppendFixed32(b, flags)
@@ -104,7 +104,7 @@ func encode(c *Call, attributes []attribute.KeyValue) []byte {
 	b = protowire.AppendTag(b, spanKind, protowire.VarintType)
 	b = protowire.AppendVarint(b, uint64(tracev1.Span_SPAN_KIND_SERVER))
 	for _, a := range attributes {
-		b = appendText(b, string(a.Key), a.Value.AsString())
+		b = appendText(b, string(a.Key), []byte(a.Value.AsString()))
 	}
 	b = appendNumber(b, "http.response.status_code", uint64(c.Status)) //nolint:gosec // an HTTP status
 	var outcome []byte
@@ -116,10 +116,12 @@ func encode(c *Call, attributes []attribute.KeyValue) []byte {
 	return appendBytes(b, spanStatus, outcome)
 }
 
-func appendText(b []byte, key, value string) []byte {
-	value = strings.ToValidUTF8(value, "\uFFFD")
+func appendText(b []byte, key string, value []byte) []byte {
+	if !utf8.Valid(value) {
+		value = bytes.ToValidUTF8(value, []byte("\uFFFD"))
+	}
 	b = appendKey(b, key, fieldSize(len(value)))
-	return protowire.AppendString(protowire.AppendTag(b, valueText, protowire.BytesType), value)
+	return protowire.AppendBytes(protowire.AppendTag(b, valueText, protowire.BytesType), value)
 }
 
 func appendNumber(b []byte, key string, value uint64) []byte {

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
-	"strings"
 )
 
 // Parent is what a traceparent says.
@@ -32,27 +31,23 @@ func (p Parent) String() string {
 }
 
 // Parse reads a traceparent. One of a later version may be longer.
-func Parse(text string) (p Parent, ok bool) {
-	version, rest, _ := strings.Cut(text, "-")
-	trace, rest, _ := strings.Cut(rest, "-")
-	span, flags, _ := strings.Cut(rest, "-")
-	flags, _, more := strings.Cut(flags, "-")
-	var first, last [1]byte
-	if !read(first[:], version) || !read(p.Trace[:], trace) || !read(p.Span[:], span) || !read(last[:], flags) {
+func Parse[T string | []byte](text T) (p Parent, ok bool) {
+	if len(text) < Length || text[2] != '-' || text[35] != '-' || text[52] != '-' || len(text) > Length && text[Length] != '-' {
 		return Parent{}, false
 	}
-	if first[0] == 0xff || first[0] == 0 && more || p.Trace == [16]byte{} || p.Span == [8]byte{} {
+	var version, flags [1]byte
+	if !read(version[:], text) || !read(p.Trace[:], text[3:]) || !read(p.Span[:], text[36:]) || !read(flags[:], text[53:]) {
 		return Parent{}, false
 	}
-	p.Kept = last[0]&1 != 0
+	if version[0] == 0xff || version[0] == 0 && len(text) > Length || p.Trace == [16]byte{} || p.Span == [8]byte{} {
+		return Parent{}, false
+	}
+	p.Kept = flags[0]&1 != 0
 	return p, true
 }
 
 // read reads as many bytes as there are to fill. The hex digits of a traceparent are small letters, so that package hex would take too much.
-func read(into []byte, text string) bool {
-	if len(text) != hex.EncodedLen(len(into)) {
-		return false
-	}
+func read[T string | []byte](into []byte, text T) bool {
 	for i := range into {
 		high, low := digit(text[2*i]), digit(text[2*i+1])
 		if high > 15 || low > 15 {

@@ -43,10 +43,10 @@ func (b *builder) callReports() *accesslogv3.AccessLog {
 }
 
 // callService takes Envoys' reports.
-type callService struct{ take func(callreport.Call) }
+type callService struct{ take func(*callreport.Call) }
 
 // RegisterCallReports has take called with each request that Envoys report. It is called by several goroutines at once.
-func RegisterCallReports(r grpc.ServiceRegistrar, take func(callreport.Call)) {
+func RegisterCallReports(r grpc.ServiceRegistrar, take func(*callreport.Call)) {
 	s := &callService{take: take}
 	r.RegisterService(&grpc.ServiceDesc{
 		ServiceName: servicev3.AccessLogService_ServiceDesc.ServiceName, HandlerType: (*any)(nil),

@@ -1,7 +1,6 @@
 package xds
 
 import (
-	"maps"
 	"testing"
 	"time"
 
@@ -55,10 +54,7 @@ func reports(tb testing.TB, entries ...*datav3.HTTPAccessLogEntry) []byte {
 
 func read(t *testing.T, entries ...*datav3.HTTPAccessLogEntry) (calls []callreport.Call) {
 	t.Helper()
-	assert.True(t, (&callReader{}).each(reports(t, entries...), func(c callreport.Call) {
-		c.Facts = maps.Clone(c.Facts)
-		calls = append(calls, c)
-	}))
+	assert.True(t, (&callReader{}).each(reports(t, entries...), func(c *callreport.Call) { calls = append(calls, *c) }))
 	return calls
 }
 
@@ -75,24 +71,22 @@ func TestCallReports(t *testing.T) {
 	assert.Len(t, calls, 4)
 	assert.Equal(t, callreport.Call{
 		Start: time.Unix(1, 5).UTC(), Duration: 40 * time.Millisecond, Upstream: 25 * time.Millisecond, Status: 200,
-		Facts: map[string]string{
-			wire.KeyMethod: "tools/call", wire.KeyServer: "weather", wire.KeyTool: "get_forecast", wire.KeyPublicName: "weather_get_forecast",
-			wire.KeyID: "17",
-		},
+		Kind: callreport.Kind{Method: "tools/call", Server: "weather", Tool: "get_forecast", PublicName: "weather_get_forecast"},
+		Own:  callreport.Own{ID: []byte("17")},
 	}, calls[0])
 	assert.Zero(t, calls[1].Upstream, "without an answer of a server there is no time that it took")
 	assert.True(t, calls[2].Broker)
-	assert.Equal(t, calls[0].Facts, calls[3].Facts, "of other filters nothing is read")
+	assert.Equal(t, calls[0], calls[3], "of other filters nothing is read")
 }
 
 // TestCutReports: bytes that are no report are refused, and nothing panics.
 func TestCutReports(t *testing.T) {
 	whole := reports(t, report(t))
 	for i := 1; i < len(whole); i++ {
-		assert.NotPanics(t, func() { (&callReader{}).each(whole[:i], func(callreport.Call) {}) })
+		assert.NotPanics(t, func() { (&callReader{}).each(whole[:i], func(*callreport.Call) {}) })
 	}
-	assert.False(t, (&callReader{}).each(whole[:len(whole)-1], func(callreport.Call) {}))
-	assert.False(t, (&callReader{}).each([]byte{0xff}, func(callreport.Call) {}))
+	assert.False(t, (&callReader{}).each(whole[:len(whole)-1], func(*callreport.Call) {}))
+	assert.False(t, (&callReader{}).each([]byte{0xff}, func(*callreport.Call) {}))
 }
 
 func BenchmarkReport(b *testing.B) {
@@ -104,6 +98,6 @@ func BenchmarkReport(b *testing.B) {
 		if err := proto.Unmarshal(data, &m); err != nil {
 			b.Fatal(err)
 		}
-		r.each(m.ProtoReflect().GetUnknown(), func(callreport.Call) {})
+		r.each(m.ProtoReflect().GetUnknown(), func(*callreport.Call) {})
 	}
 }

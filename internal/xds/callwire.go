@@ -65,7 +65,7 @@ func fields(message []byte, f func(field protowire.Number, value []byte, number 
 type callReader struct{ reader callreport.Reader }
 
 // each reads the calls of one message of Envoy's.
-func (r *callReader) each(message []byte, take func(callreport.Call)) bool {
+func (r *callReader) each(message []byte, take func(*callreport.Call)) bool {
 	whole := true
 	whole = fields(message, func(field protowire.Number, logs []byte, _ uint64) {
 		if field != messageHTTPLogs {
@@ -83,13 +83,12 @@ func (r *callReader) each(message []byte, take func(callreport.Call)) bool {
 	return whole
 }
 
-func (r *callReader) call(entry []byte) (callreport.Call, bool) {
-	c := callreport.Call{Facts: r.reader.Begin()}
-	ok := true
+func (r *callReader) call(entry []byte) (*callreport.Call, bool) {
+	c, ok := r.reader.Begin(), true
 	whole := fields(entry, func(field protowire.Number, value []byte, _ uint64) {
 		switch field {
 		case entryCommon:
-			ok = r.common(&c, value) && ok
+			ok = r.common(c, value) && ok
 		case entryResponse:
 			ok = fields(value, func(field protowire.Number, value []byte, _ uint64) {
 				if field == responseCode {
